@@ -1,0 +1,1 @@
+"""Top floor of Forerun: bags, nodes, command line and reports."""
