@@ -1,0 +1,247 @@
+"""bundle.json: everything that the controller must know, checked by hand so that no validation library is needed on the robot."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forerun_models.bundle.errors import BundleError
+
+FORMAT = 1
+"""Version of the bundle format that this code reads and writes."""
+
+_UNITS = {"effort": "Nm or N", "velocity": "rad/s or m/s", "position": "rad or m"}
+_SAFE = ("zero", "hold", "damp")
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of bundle.json, SI units, joint order of robot.yaml.
+
+    ``position_lower/upper``, ``velocity_limit`` and ``deceleration`` are per joint [J] (inf or nan where unknown);
+    ``command_lower/upper`` and ``slew`` [1/s] per action [A] (slew inf where unlimited). ``carry`` gives the shape and the
+    initial value of each tensor that ``act.onnx`` hands to its next call. ``files`` maps a relative path to its sha256.
+    """
+
+    robot: str
+    task: str
+    agent: str
+    joints: tuple[str, ...]
+    actions: tuple[str, ...]
+    interfaces: tuple[str, ...]
+    position_lower: Vector
+    position_upper: Vector
+    velocity_limit: Vector
+    deceleration: Vector
+    command_lower: Vector
+    command_upper: Vector
+    slew: Vector
+    rate: float
+    history: int
+    horizon: int
+    command_delay: float
+    safe_action: str
+    damp_gain: float
+    stale_after: float
+    max_misses: int
+    velocity_margin: float
+    goal_names: tuple[str, ...]
+    goal_default: Vector
+    noise_size: int
+    carry: Mapping[str, tuple[tuple[int, ...], float]]
+    thresholds: Mapping[str, float]
+    joint_states_topic: str
+    commands_topic: str
+    trained_on: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    parent: str | None
+    files: Mapping[str, str]
+
+    @property
+    def period(self) -> float:
+        """Control period [s]."""
+        return 1.0 / self.rate
+
+    @property
+    def state_size(self) -> int:
+        """S: positions, then velocities."""
+        return 2 * len(self.joints)
+
+    @property
+    def action_size(self) -> int:
+        return len(self.actions)
+
+    @property
+    def goal_size(self) -> int:
+        return len(self.goal_names)
+
+    def to_json(self) -> str:
+        """The text of bundle.json."""
+        joints = [
+            {
+                "name": name,
+                "position": _pair(self.position_lower[i], self.position_upper[i]),
+                "velocity": _finite(self.velocity_limit[i]),
+                "deceleration": _finite(self.deceleration[i]),
+            }
+            for i, name in enumerate(self.joints)
+        ]
+        actions = [
+            {
+                "joint": name,
+                "interface": self.interfaces[i],
+                "unit": _UNITS[self.interfaces[i]],
+                "scaling": [float(self.command_lower[i]), float(self.command_upper[i])],
+                "slew": _finite(self.slew[i]),
+            }
+            for i, name in enumerate(self.actions)
+        ]
+        safety = {
+            "action": self.safe_action,
+            "damp_gain": self.damp_gain,
+            "stale_after": self.stale_after,
+            "max_misses": self.max_misses,
+            "velocity_margin": self.velocity_margin,
+        }
+        carry = {name: {"shape": list(shape), "initial": initial} for name, (shape, initial) in self.carry.items()}
+        content = {
+            "format": FORMAT,
+            "robot": self.robot,
+            "task": self.task,
+            "agent": self.agent,
+            "joints": joints,
+            "actions": actions,
+            "rate": self.rate,
+            "history": self.history,
+            "horizon": self.horizon,
+            "command_delay": self.command_delay,
+            "safety": safety,
+            "goal": {"names": list(self.goal_names), "default": [float(value) for value in self.goal_default]},
+            "noise": self.noise_size,
+            "carry": carry,
+            "thresholds": dict(self.thresholds),
+            "topics": {"joint_states": self.joint_states_topic, "commands": self.commands_topic},
+            "trained_on": dict(self.trained_on),
+            "metrics": dict(self.metrics),
+            "parent": self.parent,
+            "files": dict(self.files),
+        }
+        return json.dumps(content, indent=1, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str, source: str) -> Manifest:
+        """The manifest in ``text``; ``source`` is named in errors.
+
+        Raises:
+            BundleError: not JSON, another format, or a key that is missing or has a wrong value.
+        """
+        try:
+            content = json.loads(text)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise BundleError(f"{source}: is not valid JSON: {error}") from error
+        if not isinstance(content, dict):
+            raise BundleError(f"{source}: expected a mapping of keys")
+        version = content.get("format")
+        if version != FORMAT:
+            newer = isinstance(version, int) and version > FORMAT
+            hint = "it was written by a newer Forerun; update this one" if newer else "export the bundle again"
+            raise BundleError(f"{source}: bundle format {version!r} cannot be read here (this is format {FORMAT}); {hint}")
+        try:
+            manifest = cls._from_content(content)
+        except KeyError as error:
+            raise BundleError(f"{source}: key {error} is missing") from error
+        except (TypeError, ValueError, AttributeError) as error:
+            raise BundleError(f"{source}: {error}") from error
+        manifest._check(source)
+        return manifest
+
+    @classmethod
+    def _from_content(cls, content: dict[str, Any]) -> Manifest:
+        joints, actions, safety = content["joints"], content["actions"], content["safety"]
+        position = [joint["position"] or (-math.inf, math.inf) for joint in joints]
+        return cls(
+            robot=str(content["robot"]),
+            task=str(content["task"]),
+            agent=str(content["agent"]),
+            joints=tuple(str(joint["name"]) for joint in joints),
+            actions=tuple(str(action["joint"]) for action in actions),
+            interfaces=tuple(str(action["interface"]) for action in actions),
+            position_lower=_vector([pair[0] for pair in position]),
+            position_upper=_vector([pair[1] for pair in position]),
+            velocity_limit=_vector([_or(joint["velocity"], math.inf) for joint in joints]),
+            deceleration=_vector([_or(joint["deceleration"], math.nan) for joint in joints]),
+            command_lower=_vector([action["scaling"][0] for action in actions]),
+            command_upper=_vector([action["scaling"][1] for action in actions]),
+            slew=_vector([_or(action["slew"], math.inf) for action in actions]),
+            rate=float(content["rate"]),
+            history=int(content["history"]),
+            horizon=int(content["horizon"]),
+            command_delay=float(content["command_delay"]),
+            safe_action=str(safety["action"]),
+            damp_gain=float(safety["damp_gain"]),
+            stale_after=float(safety["stale_after"]),
+            max_misses=int(safety["max_misses"]),
+            velocity_margin=float(safety["velocity_margin"]),
+            goal_names=tuple(str(name) for name in content["goal"]["names"]),
+            goal_default=_vector(content["goal"]["default"]),
+            noise_size=int(content["noise"]),
+            carry={
+                str(name): (tuple(int(n) for n in entry["shape"]), float(entry["initial"]))
+                for name, entry in content["carry"].items()
+            },
+            thresholds={str(name): float(value) for name, value in content["thresholds"].items()},
+            joint_states_topic=str(content["topics"]["joint_states"]),
+            commands_topic=str(content["topics"]["commands"]),
+            trained_on=dict(content["trained_on"]),
+            metrics=dict(content["metrics"]),
+            parent=content["parent"],
+            files={str(name): str(digest) for name, digest in content["files"].items()},
+        )
+
+    def _check(self, source: str) -> None:
+        """Values that would make the controller unsafe are refused here, once."""
+        rules = [
+            (bool(self.joints) and bool(self.actions), "joints and actions must not be empty"),
+            (set(self.actions) <= set(self.joints), f"actions {self.actions} must be joints of {self.joints}"),
+            (all(kind in _UNITS for kind in self.interfaces), f"interfaces must be of {sorted(_UNITS)}"),
+            (bool(np.isfinite(self.command_lower).all() and np.isfinite(self.command_upper).all()), "scaling must be finite"),
+            (bool((self.command_lower <= self.command_upper).all()), "scaling: lower above upper"),
+            (bool((self.position_lower < self.position_upper).all()), "position limits are reversed"),
+            (bool((self.slew > 0).all() and (self.velocity_limit > 0).all()), "slew and velocity limits must be above 0"),
+            (self.safe_action in _SAFE, f"safety.action must be one of {_SAFE}"),
+            (0 < self.rate <= 10_000, "rate must be within (0, 10000] Hz"),
+            (1 <= self.history <= 1024 and 1 <= self.horizon <= 4096, "history or horizon out of range"),
+            (0 <= self.noise_size <= 10_000_000, "noise out of range"),
+            (self.stale_after > 0 and self.max_misses >= 1, "safety.stale_after and max_misses must be above 0"),
+            (math.isfinite(self.damp_gain) and self.velocity_margin > 0, "safety gains must be finite and positive"),
+            (len(self.goal_names) == len(self.goal_default), "goal names and default values differ in number"),
+            (bool(np.isfinite(self.goal_default).all()), "goal default values must be finite"),
+            ("act.onnx" in self.files and "parity.npz" in self.files, "files must list act.onnx and parity.npz"),
+        ]
+        for holds, message in rules:
+            if not holds:
+                raise BundleError(f"{source}: {message}")
+
+
+def _vector(values: Any) -> Vector:
+    return np.asarray(values, dtype=np.float64).reshape(-1)
+
+
+def _or(value: Any, default: float) -> float:
+    return default if value is None else float(value)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _pair(lower: float, upper: float) -> list[float] | None:
+    return [float(lower), float(upper)] if math.isfinite(lower) and math.isfinite(upper) else None
