@@ -225,4 +225,5 @@ def _check_interface(manifest: Manifest, session: onnxruntime.InferenceSession, 
         )
     row = manifest.state_size + manifest.action_size
     if "history" in inputs and list(inputs["history"])[1:] != [manifest.history, row]:
-        raise BundleError(f"{folder}/act.onnx: takes a history {inputs['history']}, bundle.json says {[1, manifest.history, row]}")
+        expected = [1, manifest.history, row]
+        raise BundleError(f"{folder}/act.onnx: takes a history {inputs['history']}, bundle.json says {expected}")

@@ -36,7 +36,7 @@ def to_npz(cases: Sequence[ParityCase]) -> bytes:
     arrays: dict[str, NDArray[np.generic]] = {}
     for number, case in enumerate(cases):
         prefix = f"{case.graph}|{number}"
-        arrays[f"{prefix}|tolerance|"] = np.float32(case.tolerance).reshape(())
+        arrays[f"{prefix}|tolerance|"] = np.asarray(case.tolerance, np.float32)
         arrays |= {f"{prefix}|in|{name}": value for name, value in case.inputs.items()}
         arrays |= {f"{prefix}|out|{name}": value for name, value in case.outputs.items()}
     buffer = io.BytesIO()

@@ -1,0 +1,1 @@
+"""World models: what comes next, given a history and an action."""

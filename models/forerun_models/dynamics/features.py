@@ -1,0 +1,74 @@
+"""What a network sees of a history: the newest state, how it came about, and the commands. Private to the models.
+
+Angles of continuous joints enter as sine and cosine, older rows as differences to the newest one, so that nothing depends on
+how often a joint has turned. All inputs and targets are standardised by statistics of the training data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Features(nn.Module):
+    """Turns rows of a history into standardised network inputs, and network outputs into the next state.
+
+    Args:
+        continuous: per joint, whether its position is an angle without limits.
+        actions: A.
+        history: K, rows that the network sees.
+    """
+
+    def __init__(self, continuous: Sequence[bool], actions: int, history: int):
+        super().__init__()
+        self.joints, self.actions, self.history = len(continuous), actions, history
+        self.turning = [i for i, flag in enumerate(continuous) if flag]
+        self.sliding = [i for i, flag in enumerate(continuous) if not flag]
+        self.size = len(self.turning) + 2 * self.joints + (history - 1) * 2 * self.joints + history * actions
+        self.input_mean: Tensor = nn.Buffer(torch.zeros(self.size))
+        self.input_std: Tensor = nn.Buffer(torch.ones(self.size))
+        self.target_mean: Tensor = nn.Buffer(torch.zeros(2 * self.joints))
+        self.target_std: Tensor = nn.Buffer(torch.ones(2 * self.joints))
+        # Yardstick of errors: the spread of the training states, per dimension.
+        self.state_std: Tensor = nn.Buffer(torch.ones(2 * self.joints))
+
+    def raw(self, states: Sequence[Tensor], actions: Sequence[Tensor]) -> Tensor:
+        """Inputs before standardisation.
+
+        Args:
+            states: K tensors [..., S], oldest first.
+            actions: K tensors [..., A]; the last one is the action to be applied now.
+
+        Returns:
+            [..., size].
+        """
+        newest = states[-1]
+        angle = newest[..., self.turning]
+        parts = [torch.sin(angle), torch.cos(angle), newest[..., self.sliding], newest[..., self.joints :]]
+        parts += [older - newest for older in states[:-1]]
+        parts += list(actions)
+        return torch.cat(parts, dim=-1)
+
+    def inputs(self, states: Sequence[Tensor], actions: Sequence[Tensor]) -> Tensor:
+        """Standardised inputs [..., size]."""
+        return (self.raw(states, actions) - self.input_mean) / self.input_std
+
+    def next_state(self, newest: Tensor, output: Tensor) -> Tensor:
+        """The state [..., S] that follows ``newest`` when the network says ``output`` [..., S] (standardised difference)."""
+        return newest + output * self.target_std + self.target_mean
+
+    @torch.no_grad()
+    def fit(self, states: Tensor, actions: Tensor) -> None:
+        """Takes the statistics from windows: states [N, K+1, S], actions [N, K, A]."""
+        inputs = self.raw(states[:, :-1].unbind(1), actions.unbind(1))
+        targets = states[:, -1] - states[:, -2]
+        for name, values in (("input", inputs), ("target", targets)):
+            std = values.std(dim=0)
+            # A quantity that never moved carries no information; 1 keeps it from being blown up.
+            std = torch.where(std > 1e-6, std, torch.ones_like(std))
+            getattr(self, f"{name}_mean").copy_(values.mean(dim=0))
+            getattr(self, f"{name}_std").copy_(std)
+        spread = states[:, -1].std(dim=0)
+        self.state_std.copy_(torch.where(spread > 1e-6, spread, torch.ones_like(spread)))

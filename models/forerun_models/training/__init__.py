@@ -1,0 +1,1 @@
+"""From trials to a trained model: windows, the trainer, checkpoints, fine-tuning."""
