@@ -11,3 +11,7 @@ class InputError(ForerunError):
     """The user's input is wrong; the message names the file, key, topic or joint. Ends a command with exit code 2."""
 
     exit_code = 2
+
+
+class UnstablePhysics(ForerunError):
+    """A simulated plant left the range of what a robot can do: its state is not finite or absurdly fast."""

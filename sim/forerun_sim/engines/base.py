@@ -1,0 +1,68 @@
+"""What a physics engine is to the rest: joints that take efforts and have a state. A new one is a file and a line of ``ENGINES``."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from forerun_sim.errors import InputError
+from forerun_sim.randomization import Parameters
+from forerun_sim.spec import Actuators, Randomization, RobotSpec, Sensors
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What the engine's robot is built of, beside its bodies."""
+
+    actuators: Actuators
+    sensors: Sensors
+    randomization: Randomization
+
+
+@dataclass(frozen=True)
+class Bodies:
+    """The engine's robot as its model file has it: ``mass`` [kg] and ``friction`` per moved link, ``damping`` per joint (joint
+    order of robot.yaml), ``gravity`` [m/s^2]."""
+
+    mass: dict[str, float]
+    friction: dict[str, float]
+    damping: dict[str, float]
+    gravity: float
+
+
+class Engine(Protocol):
+    """Rigid bodies on joints, in the joint order of robot.yaml, SI. One physics step at a time."""
+
+    hardware: Hardware
+    bodies: Bodies
+
+    def reset(self, parameters: Parameters, position: Sequence[float], velocity: Sequence[float]) -> None:
+        """Puts the joints at ``position`` and ``velocity`` [J] and takes over what ``parameters`` says about bodies."""
+
+    def step(self, effort: Sequence[float]) -> tuple[list[float], list[float]]:
+        """One physics step under ``effort`` [J]; returns positions and velocities [J] after it."""
+
+    def close(self) -> None:
+        """Gives the engine's memory back. May be called twice."""
+
+
+ENGINES = {"bullet": "forerun_sim.engines.bullet:BulletEngine", "mujoco": "forerun_sim.engines.mujoco:MujocoEngine"}
+
+
+def make_engine(name: str, spec: RobotSpec) -> Engine:
+    """The engine called ``name`` with the robot ``spec`` in it.
+
+    Raises:
+        InputError: there is no such engine, its package is not installed, or the robot has no model for it.
+    """
+    if name not in ENGINES:
+        raise InputError(f"no engine named '{name}'; there are: {', '.join(ENGINES)}")
+    module, _, kind = ENGINES[name].partition(":")
+    try:
+        factory: Any = getattr(importlib.import_module(module), kind)
+    except ModuleNotFoundError as error:
+        raise InputError(f"engine '{name}' needs the package '{error.name}': pip install '{error.name}'") from error
+    engine: Engine = factory(spec)
+    return engine

@@ -1,0 +1,111 @@
+"""The training simulator: PyBullet, without a window, one physics client per engine.
+
+PyBullet's changeDynamics sets mass, principal moments of inertia, friction of surfaces and viscous joint damping. It knows no
+armature (rotor inertia), cannot shift a centre of mass, and has no Coulomb friction of joints: friction is made by the actuator
+model, rotor inertia is left out (state it in the URDF's inertia where it matters), a shifted centre of mass needs another URDF.
+Self-collision is off and the world is empty, so that friction of links acts only where a robot brings something to touch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pybullet
+
+from forerun_sim.engines.base import Bodies, Hardware
+from forerun_sim.errors import ForerunError
+from forerun_sim.randomization import Parameters
+from forerun_sim.spec import RobotSpec
+from forerun_sim.urdf import robot_urdf
+
+GRAVITY = 9.81
+_FAST = 1e6
+"""Joint velocity [rad/s] at which PyBullet would clip: out of reach, so that exploding physics is seen and not hidden."""
+
+
+class BulletEngine:
+    """The robot's URDF in PyBullet, base fixed. Joints of the URDF that robot.yaml does not name are held at 0.
+
+    Raises:
+        InputError: the robot has no URDF, or a broken one.
+        ForerunError: PyBullet cannot load it.
+    """
+
+    def __init__(self, spec: RobotSpec) -> None:
+        self.hardware = Hardware(spec.actuators, spec.sensors, spec.randomization)
+        self._urdf = robot_urdf(spec)
+        self._step_size = 1.0 / spec.control.physics_rate
+        self._client = pybullet.connect(pybullet.DIRECT)
+        flags = pybullet.URDF_USE_INERTIA_FROM_FILE | pybullet.URDF_MAINTAIN_LINK_ORDER
+        try:
+            self._body = pybullet.loadURDF(str(self._urdf.path), useFixedBase=True, flags=flags, physicsClientId=self._client)
+        except pybullet.error as error:
+            self.close()
+            raise ForerunError(f"{self._urdf.path}: PyBullet cannot load this URDF: {error}") from error
+        infos = [
+            pybullet.getJointInfo(self._body, i, self._client) for i in range(pybullet.getNumJoints(self._body, self._client))
+        ]
+        by_joint = {info[1].decode(): index for index, info in enumerate(infos)}
+        self._links = {info[12].decode(): index for index, info in enumerate(infos)}
+        self._names = spec.joint_names
+        self._indices = tuple(by_joint[name] for name in self._names)
+        self._last_link = self._urdf.joints[self._names[-1]].child
+        self._inertia: dict[str, tuple[float, ...]] = {}
+        self._prepare(by_joint)
+        mass = {link: self._urdf.links[link].mass for link in self._links if self._urdf.links[link].mass > 0}
+        moved = {link: value for link, value in mass.items() if self._urdf.moved(link)}
+        friction = {link: pybullet.getDynamicsInfo(self._body, self._links[link], self._client)[1] for link in moved}
+        damping = {name: self._urdf.joints[name].damping for name in self._names}
+        self.bodies = Bodies(moved, friction, damping, GRAVITY)
+
+    def _prepare(self, by_joint: dict[str, int]) -> None:
+        """What holds for all episodes: no hidden damping, no default motors, no mass where the URDF gives none."""
+        for link, index in self._links.items():
+            self._change(index, linearDamping=0.0, angularDamping=0.0, maxJointVelocity=_FAST)
+            if self._urdf.links[link].mass <= 0:
+                self._change(index, mass=0.0, localInertiaDiagonal=(0.0, 0.0, 0.0))
+            self._inertia[link] = pybullet.getDynamicsInfo(self._body, index, self._client)[2]
+        self._change(-1, linearDamping=0.0, angularDamping=0.0)
+        free = [0.0] * len(self._indices)
+        self._motors(self._indices, pybullet.VELOCITY_CONTROL, forces=free)
+        others = [by_joint[name] for name in self._urdf.movable if name not in self._names]
+        if others:
+            self._motors(others, pybullet.POSITION_CONTROL, targetPositions=[0.0] * len(others), forces=[1e4] * len(others))
+        pybullet.setTimeStep(self._step_size, self._client)
+
+    def _motors(self, indices: Sequence[int], mode: int, **values: Any) -> None:
+        pybullet.setJointMotorControlArray(self._body, indices, mode, physicsClientId=self._client, **values)
+
+    def _change(self, link: int, **values: Any) -> None:
+        pybullet.changeDynamics(self._body, link, physicsClientId=self._client, **values)
+
+    def reset(self, parameters: Parameters, position: Sequence[float], velocity: Sequence[float]) -> None:
+        for link, mass in parameters.mass.items():
+            factor = mass / self.bodies.mass[link] * parameters.inertia[link]
+            carried = parameters.payload if link == self._last_link else 0.0
+            self._change(
+                self._links[link],
+                mass=mass + carried,
+                localInertiaDiagonal=tuple(moment * factor for moment in self._inertia[link]),
+                lateralFriction=parameters.link_friction[link],
+            )
+        for name, index in zip(self._names, self._indices, strict=True):
+            self._change(index, jointDamping=parameters.damping[name])
+        pybullet.setGravity(0.0, 0.0, -parameters.gravity, self._client)
+        for index, where, speed in zip(self._indices, position, velocity, strict=True):
+            pybullet.resetJointState(self._body, index, where, speed, physicsClientId=self._client)
+
+    def step(self, effort: Sequence[float]) -> tuple[list[float], list[float]]:
+        client = self._client
+        pybullet.setJointMotorControlArray(
+            self._body, self._indices, pybullet.TORQUE_CONTROL, forces=effort, physicsClientId=client
+        )
+        pybullet.stepSimulation(client)
+        rows = pybullet.getJointStates(self._body, self._indices, client)
+        return [row[0] for row in rows], [row[1] for row in rows]
+
+    def close(self) -> None:
+        if self._client >= 0:
+            pybullet.disconnect(self._client)
+            self._client = -1

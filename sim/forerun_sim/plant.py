@@ -1,0 +1,183 @@
+"""The simulated robot: an engine, its actuators and its sensors behind the interface that the real one has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from forerun_sim.actuators import ActuatorModel, per_joint
+from forerun_sim.engines.base import Bodies, Hardware, make_engine
+from forerun_sim.errors import InputError, UnstablePhysics
+from forerun_sim.randomization import Parameters, sample_initial, sample_parameters, stream
+from forerun_sim.sensors import Reading, SensorModel
+from forerun_sim.spec import RobotSpec
+
+__all__ = ["ABSURD_SPEED", "Plant", "Reading"]
+
+Array = NDArray[np.float64]
+ABSURD_SPEED = 1000.0
+"""A joint faster than this [rad/s or m/s] is no robot any more."""
+
+
+def nominal_parameters(spec: RobotSpec, hardware: Hardware, bodies: Bodies) -> Parameters:
+    """The plant as its files describe it, nothing varied."""
+    joints, actuators, sensors = spec.joints, hardware.actuators, hardware.sensors
+    return Parameters(
+        mass=dict(bodies.mass),
+        inertia=dict.fromkeys(bodies.mass, 1.0),
+        link_friction=dict(bodies.friction),
+        damping=dict(bodies.damping),
+        viscous=per_joint(actuators.viscous, joints),
+        coulomb=per_joint(actuators.coulomb, joints),
+        strength=per_joint(actuators.strength, joints, default=1.0),
+        lag=per_joint(actuators.lag, joints),
+        delay=actuators.delay,
+        observation_delay=sensors.delay,
+        position_noise=sensors.position_noise,
+        velocity_noise=sensors.velocity_noise,
+        gravity=bodies.gravity,
+        payload=0.0,
+    )
+
+
+class Plant:
+    """A simulated robot. Takes commands [A], gives readings [J], SI, joint order of robot.yaml.
+
+    Everything random follows from (seed, episode): the sampled parameters, the initial state and the sensors' noise.
+
+    Args:
+        spec: the robot.
+        engine: ``bullet``, or ``mujoco`` for the robot's foreign plant.
+        task: whose initial states are used; the first task if absent, all joints at 0 if the robot has none.
+        seed: of everything random.
+        randomize: False keeps the parameters at their nominal values; initial states and noise stay random.
+
+    Raises:
+        InputError: no such engine or task, or the robot has no model for the engine.
+    """
+
+    def __init__(
+        self, spec: RobotSpec, *, engine: str = "bullet", task: str | None = None, seed: int = 0, randomize: bool = True
+    ) -> None:
+        self.spec = spec
+        self.seed = seed
+        self.randomize = randomize
+        self._task = spec.task(task) if task is not None or spec.tasks else None
+        self._engine = make_engine(engine, spec)
+        hardware = self._engine.hardware
+        self._step = 1.0 / spec.control.physics_rate
+        self._substeps = spec.control.substeps
+        self._randomization = hardware.randomization
+        self._actuators = ActuatorModel(spec.joints, hardware.actuators, self._step)
+        self._sensors = SensorModel(hardware.sensors, len(spec.joints), self._step)
+        self.nominal = nominal_parameters(spec, hardware, self._engine.bodies)
+        self._parameters = self.nominal
+        self._initial: tuple[Array, Array] = (np.zeros(len(spec.joints)), np.zeros(len(spec.joints)))
+        self._position: Sequence[float] = []
+        self._velocity: Sequence[float] = []
+        self._count = 0
+        self.episode = -1
+        self.reset()
+        self.episode = -1
+
+    def reset(
+        self,
+        episode: int | None = None,
+        *,
+        initial: tuple[ArrayLike, ArrayLike] | None = None,
+        parameters: Mapping[str, float] | None = None,
+    ) -> Reading:
+        """Begins an episode, at time 0.
+
+        Args:
+            episode: its number; the next one if absent.
+            initial: positions and velocities [J] to begin with, instead of the task's.
+            parameters: values to use instead of the sampled ones, named as in ``parameters``.
+
+        Returns:
+            The first reading; it never drops out.
+        """
+        self.episode = self.episode + 1 if episode is None else episode
+        sampled = (
+            sample_parameters(self._randomization, self.nominal, self.seed, self.episode) if self.randomize else self.nominal
+        )
+        self._parameters = sampled if parameters is None else sampled.changed(parameters)
+        if initial is None:
+            self._initial = sample_initial(self.spec.joints, self._task, self.seed, self.episode)
+        else:
+            self._initial = (self._vector(initial[0], "initial position"), self._vector(initial[1], "initial velocity"))
+        self._position, self._velocity = self._initial[0].tolist(), self._initial[1].tolist()
+        self._engine.reset(self._parameters, self._position, self._velocity)
+        self._actuators.reset(self._parameters, self._position)
+        state = (self._position, self._velocity, self._actuators.produced)
+        self._sensors.reset(self._parameters, stream(self.seed, self.episode, "sensors"), state)
+        self._count = 0
+        while (reading := self.read()) is None:
+            pass
+        return reading
+
+    def _vector(self, values: ArrayLike, what: str) -> Array:
+        array = np.asarray(values, dtype=float)
+        if array.shape != (len(self.spec.joints),) or not np.isfinite(array).all():
+            raise InputError(f"{what} {array.tolist()}: needs {len(self.spec.joints)} finite numbers: {self.spec.joint_names}")
+        return array
+
+    def advance(self, command: ArrayLike, substeps: int) -> None:
+        """Gives ``command`` [A] now and lets ``substeps`` physics steps pass.
+
+        Raises:
+            InputError: the command has another size, or is not finite.
+            UnstablePhysics: the physics exploded; ``reset`` before going on.
+        """
+        values = command.tolist() if isinstance(command, np.ndarray) else list(map(float, command))  # type: ignore[arg-type]
+        if len(values) != len(self.spec.actuated) or not all(map(math.isfinite, values)):
+            raise InputError(f"command {values}: needs {self.spec.action_size} finite numbers: {self.spec.action_names}")
+        count = self._count
+        self._actuators.give(values, count)
+        effort, step, record = self._actuators.effort, self._engine.step, self._sensors.record
+        actuators = self._actuators
+        position, velocity = self._position, self._velocity
+        for tick in range(count, count + substeps):
+            position, velocity = step(effort(tick, position, velocity))
+            record((position, velocity, actuators.produced))
+        self._position, self._velocity, self._count = position, velocity, count + substeps
+        for speed in velocity:
+            if not abs(speed) < ABSURD_SPEED:
+                raise UnstablePhysics(
+                    f"robot '{self.spec.name}': the physics exploded in episode {self.episode} at {self.time:.3f} s: velocities"
+                    f" {list(velocity)}; raise control.physics_rate, or narrow the randomization of inertias and stiff servos"
+                )
+
+    def read(self) -> Reading | None:
+        """What the joints report now, or None where the reading drops out."""
+        return self._sensors.read(self.time)
+
+    def step(self, command: ArrayLike) -> Reading | None:
+        """``command`` [A] for one control period, then a reading."""
+        self.advance(command, self._substeps)
+        return self.read()
+
+    @property
+    def time(self) -> float:
+        """Time since the episode began [s]."""
+        return self._count * self._step
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What was sampled for this episode, as flat JSON: ``{"mass.pole": 0.2, ..., "initial_position.hinge": 0.01}``."""
+        names = self.spec.joint_names
+        position = {f"initial_position.{name}": float(value) for name, value in zip(names, self._initial[0], strict=True)}
+        velocity = {f"initial_velocity.{name}": float(value) for name, value in zip(names, self._initial[1], strict=True)}
+        return self._parameters.flat() | position | velocity
+
+    def true_state(self) -> Array:
+        """The true state [S]: all positions, then all velocities."""
+        return np.array([*self._position, *self._velocity])
+
+    def close(self) -> None:
+        """Gives the engine's memory back. May be called twice."""
+        self._engine.close()

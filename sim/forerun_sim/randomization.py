@@ -1,0 +1,132 @@
+"""What varies between episodes, drawn so that (seed, episode) alone decides it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forerun_sim.errors import InputError
+from forerun_sim.spec import Distribution, Joint, Randomization, Task
+
+PerName = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """One plant, in full: everything that can vary between episodes, as the engine, actuators and sensors use it.
+
+    ``mass`` [kg], ``inertia`` (a factor on top of the mass's) and ``link_friction`` are per link; ``damping`` [N m s/rad or
+    N s/m], ``viscous`` (same), ``coulomb`` [N m or N], ``strength`` (a factor) and ``lag`` [s] per joint; delays in s; noise as
+    standard deviations in SI; ``gravity`` [m/s^2]; ``payload`` [kg]. The fields are named as robot.yaml's ``randomization``.
+    """
+
+    mass: PerName
+    inertia: PerName
+    link_friction: PerName
+    damping: PerName
+    viscous: PerName
+    coulomb: PerName
+    strength: PerName
+    lag: PerName
+    delay: float
+    observation_delay: float
+    position_noise: float
+    velocity_noise: float
+    gravity: float
+    payload: float
+
+    def flat(self) -> dict[str, float]:
+        """All of it as JSON: ``{"mass.pole": 0.2, ..., "gravity": 9.81}``."""
+        return dict(_flatten({field.name: getattr(self, field.name) for field in fields(self)}))
+
+    def changed(self, values: Mapping[str, float]) -> Parameters:
+        """These parameters with those in ``values``, named as in ``flat``, replaced.
+
+        Raises:
+            InputError: a name is none of these; the message lists them.
+        """
+        known = self.flat()
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise InputError(f"no plant parameters named {unknown}; there are: {', '.join(known)}")
+        new: dict[str, Any] = {}
+        for key, value in (known | dict(values)).items():
+            group, _, name = key.partition(".")
+            if name:
+                new.setdefault(group, {})[name] = float(value)
+            else:
+                new[group] = float(value)
+        return Parameters(**{field.name: new.get(field.name, {}) for field in fields(self)})
+
+
+def _flatten(groups: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
+    for key, value in groups.items():
+        if isinstance(value, dict):
+            yield from ((f"{key}.{name}", number) for name, number in value.items())
+        else:
+            yield key, value
+
+
+def stream(seed: int, episode: int, name: str) -> np.random.Generator:
+    """A random stream that depends on these three alone: what one part draws never shifts what another does."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(episode, zlib.crc32(name.encode()))))
+
+
+def sample_parameters(randomization: Randomization, nominal: Parameters, seed: int, episode: int) -> Parameters:
+    """The plant of this episode. Quantities that cannot be negative are cut at 0, masses and inertias at 1 % of nominal."""
+    drawn: dict[str, Any] = {}
+    for field in fields(nominal):
+        distribution, value = getattr(randomization, field.name), getattr(nominal, field.name)
+        rng = stream(seed, episode, field.name)
+        floor = 0.01 if field.name in ("mass", "inertia") else 0.0
+        if isinstance(value, dict):
+            drawn[field.name] = {name: _drawn(_of(distribution, name), rng, number, floor) for name, number in value.items()}
+        else:
+            drawn[field.name] = _drawn(distribution, rng, value, floor)
+    return Parameters(**drawn)
+
+
+def _of(distribution: Distribution | dict[str, Distribution] | None, name: str) -> Distribution | None:
+    return distribution.get(name) if isinstance(distribution, dict) else distribution
+
+
+def _drawn(distribution: Distribution | None, rng: np.random.Generator, nominal: float, floor: float) -> float:
+    return nominal if distribution is None else max(floor * nominal, distribution.sample(rng, nominal))
+
+
+def sample_initial(
+    joints: tuple[Joint, ...], task: Task | None, seed: int, episode: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Initial positions and velocities [J], as ``task`` distributes them, positions within the joints' limits."""
+    position, velocity = np.zeros(len(joints)), np.zeros(len(joints))
+    rng = stream(seed, episode, "initial")
+    for index, joint in enumerate(joints):
+        where = None if task is None else task.initial_position.get(joint.name)
+        speed = None if task is None else task.initial_velocity.get(joint.name)
+        position[index] = 0.0 if where is None else where.sample(rng)
+        velocity[index] = 0.0 if speed is None else speed.sample(rng)
+        if joint.position is not None:
+            position[index] = np.clip(position[index], *joint.position)
+    return position, velocity
+
+
+def wide_initial(joints: tuple[Joint, ...], seed: int, episode: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Initial positions and velocities [J] all over the state space: any angle, the inner 80 % of limited joints, and velocities
+    within 40 % of their limits (of 5 rad/s or m/s where there is none), towards the middle near a position limit."""
+    rng = stream(seed, episode, "wide")
+    position, velocity = np.zeros(len(joints)), np.zeros(len(joints))
+    for index, joint in enumerate(joints):
+        lower, upper = joint.position or (-np.pi, np.pi)
+        where = rng.uniform(-1.0, 1.0)
+        speed = rng.uniform(-1.0, 1.0)
+        if joint.position is not None:
+            where *= 0.8
+            speed = speed * (1.0 - abs(where)) if speed * where > 0 else speed
+        position[index] = 0.5 * (lower + upper) + 0.5 * (upper - lower) * where
+        velocity[index] = 0.4 * (joint.velocity or 5.0) * speed
+    return position, velocity

@@ -1,0 +1,37 @@
+"""robot.yaml as data: what a robot is, what it may do, how it is simulated and what its tasks are.
+
+Every error names the file, the key and what is allowed. ``load_robot`` is the only door.
+"""
+
+from forerun_sim.spec.base import Distribution, Finite, Interval, NonNegative, PerName, Positive, Strict
+from forerun_sim.spec.load import load_robot, load_yaml, validate
+from forerun_sim.spec.parts import Actuators, Control, Joint, Randomization, Safety, Sensors, Topics
+from forerun_sim.spec.robot import RobotSpec
+from forerun_sim.spec.task import Bound, Feature, Goal, Task, Term, parse_feature
+
+__all__ = [
+    "Actuators",
+    "Bound",
+    "Control",
+    "Distribution",
+    "Feature",
+    "Finite",
+    "Goal",
+    "Interval",
+    "Joint",
+    "NonNegative",
+    "PerName",
+    "Positive",
+    "Randomization",
+    "RobotSpec",
+    "Safety",
+    "Sensors",
+    "Strict",
+    "Task",
+    "Term",
+    "Topics",
+    "load_robot",
+    "load_yaml",
+    "parse_feature",
+    "validate",
+]

@@ -1,0 +1,167 @@
+"""The parts of a robot as data: joints, rates, sensors, actuators, what varies, what is safe."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from forerun_sim.spec.base import Distribution, Interval, NonNegative, NumberPerName, PerName, Positive, Strict
+
+
+class Joint(Strict):
+    """A joint, its command interface and its limits (SI: rad or m, rad/s or m/s, Nm or N).
+
+    ``slew`` limits how fast the command may change, in command units per second. ``deceleration`` is what the actuator can
+    brake with at least, for the braking distance of a joint with position limits.
+    """
+
+    name: str
+    type: Literal["revolute", "continuous", "prismatic"]
+    interface: Literal["effort", "velocity", "position", "none"] = "none"
+    position: Interval | None = None
+    velocity: Positive | None = None
+    effort: Positive | None = None
+    slew: Positive | None = None
+    deceleration: Positive | None = None
+
+    @field_validator("position")
+    @classmethod
+    def _ordered(cls, value: Interval | None) -> Interval | None:
+        if value is not None and value[0] >= value[1]:
+            raise ValueError(f"the limits are reversed or empty: [{value[0]}, {value[1]}]; write [lower, upper]")
+        return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> Joint:
+        needed = {"effort": "effort", "velocity": "velocity", "position": "position"}.get(self.interface)
+        if needed is not None and getattr(self, needed) is None:
+            raise ValueError(f"joint '{self.name}' is commanded by {self.interface} and needs a limit '{needed}'")
+        if self.type == "continuous" and self.position is not None:
+            raise ValueError(f"joint '{self.name}' is continuous and can have no position limits; make it revolute")
+        return self
+
+    @property
+    def actuated(self) -> bool:
+        return self.interface != "none"
+
+    @property
+    def command_limits(self) -> Interval:
+        """Lower and upper limit of the command, in command units. Only for actuated joints."""
+        if self.interface == "position":
+            assert self.position is not None
+            return self.position
+        bound = self.effort if self.interface == "effort" else self.velocity
+        assert bound is not None, f"joint '{self.name}' is not actuated"
+        return (-bound, bound)
+
+
+class Control(Strict):
+    """Rates [Hz] and delays [s] of the control loop. ``physics_rate`` is a whole multiple of ``rate``; ``command_delay`` is the
+    delay that the controller compensates for, on top of what its model has learned (the plant's own is ``actuators.delay``)."""
+
+    rate: Positive
+    physics_rate: Positive = 1000.0
+    history: Annotated[int, Field(ge=1, le=64)] = 4
+    command_delay: NonNegative = 0.0
+
+    @model_validator(mode="after")
+    def _multiple(self) -> Control:
+        ratio = self.physics_rate / self.rate
+        if ratio < 1 or abs(ratio - round(ratio)) > 1e-9:
+            raise ValueError(f"physics_rate {self.physics_rate} must be a whole multiple of rate {self.rate}")
+        return self
+
+    @property
+    def period(self) -> float:
+        """Control period [s]."""
+        return 1.0 / self.rate
+
+    @property
+    def substeps(self) -> int:
+        """Physics steps in one control period."""
+        return round(self.physics_rate / self.rate)
+
+
+class Topics(Strict):
+    """Relative names, so that remapping and namespaces work."""
+
+    joint_states: str = "joint_states"
+    commands: str = "commands"
+
+
+class Sensors(Strict):
+    """How positions and velocities are measured. Noise is the standard deviation of white noise.
+
+    ``velocity_source``: ``measured`` (noise is added to the true velocity) or ``difference`` (backward difference of measured
+    positions over one reading, as most encoders do). ``rate`` [Hz] of readings, the control rate if absent.
+    """
+
+    rate: Positive | None = None
+    position_noise: NonNegative = 0.0
+    position_quantum: NonNegative = 0.0
+    velocity_source: Literal["measured", "difference"] = "measured"
+    velocity_noise: NonNegative = 0.0
+    velocity_quantum: NonNegative = 0.0
+    delay: NonNegative = 0.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class Actuators(Strict):
+    """From command to joint torque. Times in s; friction opposes motion: ``viscous * dq + coulomb * tanh(dq / 0.01)``.
+
+    ``strength`` is a factor on the produced effort, ``lag`` the time constant of a first-order lag, ``delay`` a pure delay.
+    ``stiffness`` and ``damping`` are the servo's gains (position interface: effort = stiffness * error - damping * dq; velocity
+    interface: effort = damping * velocity error). A number holds for all joints; a mapping gives one per joint name.
+    """
+
+    strength: NumberPerName = 1.0
+    lag: NumberPerName = 0.0
+    delay: NonNegative = 0.0
+    viscous: NumberPerName = 0.0
+    coulomb: NumberPerName = 0.0
+    stiffness: NumberPerName = 0.0
+    damping: NumberPerName = 0.0
+
+
+class Randomization(Strict):
+    """What varies between episodes. Absent means nominal. Times in s; names are links for mass, inertia and link_friction,
+    joints for the rest. ``damping`` is the URDF's joint damping, ``viscous`` and ``coulomb`` are the actuator's friction.
+
+    A changed ``mass`` scales the link's inertia with it (the same shape of another material); ``inertia``, always relative,
+    scales it further. ``payload`` adds mass [kg] at the last link's centre of mass; ``gravity`` is its size [m/s^2]."""
+
+    mass: PerName | None = None
+    inertia: PerName | None = None
+    link_friction: PerName | None = None
+    damping: PerName | None = None
+    viscous: PerName | None = None
+    coulomb: PerName | None = None
+    strength: PerName | None = None
+    lag: PerName | None = None
+    delay: Distribution | None = None
+    observation_delay: Distribution | None = None
+    position_noise: Distribution | None = None
+    velocity_noise: Distribution | None = None
+    gravity: Distribution | None = None
+    payload: Distribution | None = None
+
+    @field_validator("inertia")
+    @classmethod
+    def _relative(cls, value: PerName | None) -> PerName | None:
+        drawn = value.values() if isinstance(value, dict) else (value,) if value is not None else ()
+        if not all(distribution.relative for distribution in drawn):
+            raise ValueError("an inertia is a factor on all three principal moments: add 'relative: true'")
+        return value
+
+
+class Safety(Strict):
+    """What the controller does when it must not plan on. ``action``: ``zero`` effort or velocity, ``hold`` the commanded
+    position, ``damp`` (effort = -damp_gain * dq, within limits). A state older than ``stale_after`` [s] is never used; after
+    ``max_misses`` ticks in a row without a plan the stop latches until ``~/reset``."""
+
+    action: Literal["zero", "hold", "damp"] = "zero"
+    damp_gain: NonNegative = 0.0
+    stale_after: Positive = 0.1
+    max_misses: Annotated[int, Field(ge=1)] = 5
+    velocity_margin: Positive = 1.2

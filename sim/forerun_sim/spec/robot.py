@@ -1,0 +1,134 @@
+"""A robot as robot.yaml describes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, PrivateAttr, model_validator
+
+from forerun_sim.errors import InputError
+from forerun_sim.spec.base import Strict
+from forerun_sim.spec.parts import Actuators, Control, Joint, Randomization, Safety, Sensors, Topics
+from forerun_sim.spec.task import Task, parse_feature
+
+
+class RobotSpec(Strict):
+    """A robot as robot.yaml describes it. ``urdf`` may be absent for robots that exist only as logs.
+
+    ``foreign`` is the file of the second engine's own plant (model and actuators); only that engine reads it.
+    """
+
+    format: Literal[1]
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    description: str = ""
+    urdf: str | None = None
+    foreign: str | None = None
+    joints: Annotated[tuple[Joint, ...], Field(min_length=1)]
+    control: Control
+    topics: Topics = Topics()
+    sensors: Sensors = Sensors()
+    actuators: Actuators = Actuators()
+    randomization: Randomization = Randomization()
+    safety: Safety = Safety()
+    tasks: dict[str, Task] = Field(default_factory=dict)
+    _folder: Path = PrivateAttr(default=Path())
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> RobotSpec:
+        names = [joint.name for joint in self.joints]
+        if len(set(names)) != len(names):
+            raise ValueError(f"joint names must differ: {names}")
+        known = set(names)
+        for key in ("strength", "lag", "viscous", "coulomb", "stiffness", "damping"):
+            value = getattr(self.actuators, key)
+            if isinstance(value, dict) and not set(value) <= known:
+                raise ValueError(f"actuators.{key}: no joint named {sorted(set(value) - known)}; joints: {names}")
+        for key in ("damping", "viscous", "coulomb", "strength", "lag"):
+            value = getattr(self.randomization, key)
+            if isinstance(value, dict) and not set(value) <= known:
+                raise ValueError(f"randomization.{key}: no joint named {sorted(set(value) - known)}; joints: {names}")
+        for task_name, task in self.tasks.items():
+            self._check_task(f"tasks.{task_name}", task)
+        return self
+
+    def _check_task(self, where: str, task: Task) -> None:
+        names = list(self.joint_names)
+        for key in ("initial_position", "initial_velocity", "command_limits"):
+            unknown = set(getattr(task, key)) - set(names)
+            if unknown:
+                raise ValueError(f"{where}.{key}: no joint named {sorted(unknown)}; joints: {names}")
+        for joint in self.joints:
+            if joint.name in task.command_limits:
+                if not joint.actuated:
+                    raise ValueError(f"{where}.command_limits: joint '{joint.name}' takes no commands")
+                (low, high), (lower, upper) = task.command_limits[joint.name], joint.command_limits
+                if low < lower or high > upper:
+                    exceeded = f"exceeds the joint's [{lower}, {upper}]"
+                    raise ValueError(f"{where}.command_limits.{joint.name}: [{low}, {high}] {exceeded}")
+        for feature in task.features():
+            kind, name = parse_feature(feature)
+            allowed = list(self.action_names) if kind == "command" else names
+            if kind != "link" and name not in allowed:
+                raise ValueError(f"{where}: feature '{feature}': no such joint; allowed: {allowed}")
+        if self.urdf is None and any(term.kind == "distance" for outer in task.terms for term in outer.flat()):
+            raise ValueError(f"{where}: a distance term needs the robot's urdf")
+        if self.urdf is None and any(feature.startswith("link:") for feature in task.features()):
+            raise ValueError(f"{where}: a link's feature needs the robot's urdf")
+
+    @property
+    def folder(self) -> Path:
+        """The folder of robot.yaml, to which its file names are relative. No key of robot.yaml sets it."""
+        return self._folder
+
+    def at(self, folder: Path) -> RobotSpec:
+        """This robot with its files in ``folder``."""
+        placed = self.model_copy()
+        placed._folder = folder.resolve()
+        return placed
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        return tuple(joint.name for joint in self.joints)
+
+    @property
+    def actuated(self) -> tuple[Joint, ...]:
+        """Joints that take commands, in the order of the commands."""
+        return tuple(joint for joint in self.joints if joint.actuated)
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        return tuple(joint.name for joint in self.actuated)
+
+    @property
+    def state_size(self) -> int:
+        """S: positions, then velocities."""
+        return 2 * len(self.joints)
+
+    @property
+    def action_size(self) -> int:
+        return len(self.actuated)
+
+    def action_limits(self, task: str | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Lower and upper command limits [A], physical units, narrowed by ``task`` where it says so."""
+        narrowed = self.task(task).command_limits if task is not None else {}
+        pairs = np.array([narrowed.get(joint.name, joint.command_limits) for joint in self.actuated], dtype=float).reshape(-1, 2)
+        return pairs[:, 0], pairs[:, 1]
+
+    def task(self, name: str | None = None) -> Task:
+        """The task called ``name``, or the first one.
+
+        Raises:
+            InputError: there is no such task.
+        """
+        if name is None and self.tasks:
+            return next(iter(self.tasks.values()))
+        if name not in self.tasks:
+            raise InputError(f"robot '{self.name}' has no task '{name}'; it has: {', '.join(self.tasks) or 'none'}")
+        return self.tasks[name]
+
+    def file(self, relative: str) -> Path:
+        """Absolute path of a file that robot.yaml names relative to itself."""
+        return (self.folder / relative).resolve()

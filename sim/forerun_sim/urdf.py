@@ -1,0 +1,278 @@
+"""A URDF as data: links with their inertials, joints with their axes and limits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forerun_sim.errors import InputError
+from forerun_sim.spec.robot import RobotSpec
+
+Vector = tuple[float, float, float]
+MOVABLE = ("revolute", "continuous", "prismatic")
+TYPES = (*MOVABLE, "fixed")
+
+
+@dataclass(frozen=True)
+class Link:
+    """A rigid body. ``com`` [m] in the link's frame; ``inertia`` (ixx, iyy, izz, ixy, ixz, iyz) [kg m^2] about the centre of
+    mass, along axes turned by ``inertia_rpy`` from the link's. Mass 0 where the URDF gives no inertial."""
+
+    name: str
+    mass: float = 0.0
+    com: Vector = (0.0, 0.0, 0.0)
+    inertia_rpy: Vector = (0.0, 0.0, 0.0)
+    inertia: tuple[float, ...] = (0.0,) * 6
+
+
+@dataclass(frozen=True)
+class UrdfJoint:
+    """A joint: the child's frame stands at ``xyz`` [m], ``rpy`` [rad] in the parent's and moves along or about ``axis`` (unit)."""
+
+    name: str
+    type: str
+    parent: str
+    child: str
+    xyz: Vector = (0.0, 0.0, 0.0)
+    rpy: Vector = (0.0, 0.0, 0.0)
+    axis: Vector = (1.0, 0.0, 0.0)
+    lower: float | None = None
+    upper: float | None = None
+    effort: float | None = None
+    velocity: float | None = None
+    damping: float = 0.0
+
+    @property
+    def movable(self) -> bool:
+        return self.type in MOVABLE
+
+
+@dataclass(frozen=True)
+class Urdf:
+    """Links and joints by name, in the order of the file. The links form one tree."""
+
+    path: Path
+    links: dict[str, Link]
+    joints: dict[str, UrdfJoint]
+    parents: dict[str, UrdfJoint] = field(repr=False)
+    """The joint above each link but the root."""
+
+    @property
+    def movable(self) -> tuple[str, ...]:
+        """Names of the joints that move."""
+        return tuple(joint.name for joint in self.joints.values() if joint.movable)
+
+    @cached_property
+    def root(self) -> str:
+        """The link that no joint carries: the base frame."""
+        return next(name for name in self.links if name not in self.parents)
+
+    def moved(self, link: str) -> bool:
+        """Whether a joint that moves lies between the base and ``link``."""
+        return any(joint.movable for joint in self.branch(link))
+
+    def branch(self, link: str) -> tuple[UrdfJoint, ...]:
+        """The joints from ``link`` up to the base, nearest first."""
+        found: list[UrdfJoint] = []
+        while link in self.parents:
+            found.append(self.parents[link])
+            link = found[-1].parent
+        return tuple(found)
+
+
+def rotation(rpy: Vector) -> NDArray[np.float64]:
+    """Rotation matrix [3, 3] of roll, pitch, yaw [rad] about fixed axes, as URDF means them."""
+    (cr, cp, cy), (sr, sp, sy) = (tuple(map(math.cos, rpy)), tuple(map(math.sin, rpy)))
+    return np.array(
+        [
+            [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
+            [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
+            [-sp, cp * sr, cp * cr],
+        ]
+    )
+
+
+def load_urdf(path: Path) -> Urdf:
+    """The robot that the URDF at ``path`` describes.
+
+    Raises:
+        InputError: the file is missing, no XML, or no tree of links; the message names it and what is wrong.
+    """
+    try:
+        tree = ElementTree.fromstring(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: the URDF cannot be read: {error.strerror}") from error
+    except (ElementTree.ParseError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: the URDF is not valid XML: {error}") from error
+    if tree.tag != "robot":
+        raise InputError(f"{path}: a URDF begins with <robot>, this file with <{tree.tag}>")
+    try:
+        links = [_link(element) for element in tree.findall("link")]
+        joints = [_joint(element) for element in tree.findall("joint")]
+        return _assemble(path, links, joints)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _assemble(path: Path, links: list[Link], joints: list[UrdfJoint]) -> Urdf:
+    for kind, names in (("link", [link.name for link in links]), ("joint", [joint.name for joint in joints])):
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            raise ValueError(f"the URDF has more than one {kind} named {doubled}")
+    by_name = {link.name: link for link in links}
+    parents: dict[str, UrdfJoint] = {}
+    for joint in joints:
+        for end in (joint.parent, joint.child):
+            if end not in by_name:
+                raise ValueError(f"joint '{joint.name}' names link '{end}', which does not exist; links: {', '.join(by_name)}")
+        if joint.child in parents:
+            raise ValueError(f"link '{joint.child}' hangs on two joints: '{parents[joint.child].name}' and '{joint.name}'")
+        parents[joint.child] = joint
+    roots = [name for name in by_name if name not in parents]
+    if len(roots) != 1:
+        raise ValueError(f"the links must form one tree with one root; roots found: {roots or 'none'}")
+    urdf = Urdf(path, by_name, {joint.name: joint for joint in joints}, parents)
+    reached = {roots[0]}
+    while grown := {joint.child for joint in joints if joint.parent in reached} - reached:
+        reached |= grown
+    if len(reached) != len(links):
+        raise ValueError(f"the links {sorted(set(by_name) - reached)} hang on each other in a circle")
+    return urdf
+
+
+def _name(element: ElementTree.Element) -> str:
+    name = element.get("name")
+    if not name:
+        raise ValueError(f"a <{element.tag}> has no name")
+    return name
+
+
+def _number(element: ElementTree.Element | None, key: str, where: str, default: float | None = None) -> float:
+    text = None if element is None else element.get(key)
+    if text is None:
+        if default is None:
+            raise ValueError(f"{where} has no '{key}'")
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{where}: {key}='{text}' is no number")
+    return value
+
+
+def _vector(element: ElementTree.Element | None, key: str, where: str, default: Vector) -> Vector:
+    text = None if element is None else element.get(key)
+    if text is None:
+        return default
+    try:
+        x, y, z = (float(part) for part in text.split())
+    except ValueError as error:
+        raise ValueError(f"{where}: {key}='{text}' is not three numbers") from error
+    return (x, y, z)
+
+
+def _link(element: ElementTree.Element) -> Link:
+    name = _name(element)
+    inertial = element.find("inertial")
+    if inertial is None:
+        return Link(name)
+    where = f"the inertial of link '{name}'"
+    mass = _number(inertial.find("mass"), "value", where)
+    inertia = tuple(_number(inertial.find("inertia"), key, where, 0.0) for key in ("ixx", "iyy", "izz", "ixy", "ixz", "iyz"))
+    if mass < 0 or min(inertia[:3]) < 0:
+        raise ValueError(f"{where} has a negative mass or moment of inertia")
+    origin = inertial.find("origin")
+    zero = (0.0, 0.0, 0.0)
+    return Link(name, mass, _vector(origin, "xyz", where, zero), _vector(origin, "rpy", where, zero), inertia)
+
+
+def _joint(element: ElementTree.Element) -> UrdfJoint:
+    name = _name(element)
+    where = f"joint '{name}'"
+    kind = element.get("type", "")
+    if kind not in TYPES:
+        raise ValueError(f"{where} is of type '{kind}'; Forerun knows {', '.join(TYPES)}")
+    ends = {tag: element.find(tag) for tag in ("parent", "child")}
+    parent, child = (end.get("link", "") if end is not None else "" for end in ends.values())
+    if not parent or not child:
+        raise ValueError(f"{where} needs a <parent link=...> and a <child link=...>")
+    axis = np.array(_vector(element.find("axis"), "xyz", where, (1.0, 0.0, 0.0)))
+    length = float(np.linalg.norm(axis))
+    if length == 0:
+        raise ValueError(f"{where} has the axis 0 0 0")
+    x, y, z = (float(value) for value in axis / length)
+    limit = element.find("limit")
+    bounds = {}
+    if limit is not None:
+        bounds = {
+            key: _number(limit, key, where) for key in ("lower", "upper", "effort", "velocity") if limit.get(key) is not None
+        }
+    origin = element.find("origin")
+    zero = (0.0, 0.0, 0.0)
+    return UrdfJoint(
+        name=name,
+        type=kind,
+        parent=parent,
+        child=child,
+        xyz=_vector(origin, "xyz", where, zero),
+        rpy=_vector(origin, "rpy", where, zero),
+        axis=(x, y, z),
+        damping=_number(element.find("dynamics"), "damping", where, 0.0),
+        **bounds,
+    )
+
+
+def robot_urdf(spec: RobotSpec) -> Urdf:
+    """The URDF of ``spec``.
+
+    Raises:
+        InputError: the robot has none, or it is wrong.
+    """
+    if spec.urdf is None:
+        raise InputError(f"robot '{spec.name}' has no urdf: it exists as logs alone and can be neither simulated nor drawn")
+    return load_urdf(spec.file(spec.urdf))
+
+
+def check_joints(spec: RobotSpec, path: Path) -> None:
+    """Checks the joint and link names of ``spec``, read from ``path``, against its URDF.
+
+    Raises:
+        InputError: the URDF is broken, lacks a joint or link that robot.yaml names, or has it as another type, or gives a link
+            that moves no mass. The message names robot.yaml, the key, the name and what the URDF has.
+    """
+    urdf = robot_urdf(spec)
+    for index, joint in enumerate(spec.joints):
+        key = f"{path}: joints.{index}"
+        if joint.name not in urdf.joints:
+            has = f"{urdf.path} has: {', '.join(urdf.movable) or 'none'}"
+            raise InputError(f"{key}.name: no joint named '{joint.name}' in the URDF; {has}")
+        kind = urdf.joints[joint.name].type
+        if kind != joint.type:
+            raise InputError(f"{key}.type: joint '{joint.name}' is {joint.type} here, but {kind} in {urdf.path}")
+    for name in urdf.movable:
+        child = urdf.links[urdf.joints[name].child]
+        if child.mass <= 0:
+            raise InputError(f"{urdf.path}: link '{child.name}', moved by joint '{name}', has no mass: give it an <inertial>")
+    _check_links(spec, urdf, path)
+
+
+def _check_links(spec: RobotSpec, urdf: Urdf, path: Path) -> None:
+    named: list[tuple[str, str]] = []
+    for key in ("mass", "inertia", "link_friction"):
+        drawn = getattr(spec.randomization, key)
+        named += [(f"randomization.{key}", link) for link in drawn] if isinstance(drawn, dict) else []
+    for task_name, task in spec.tasks.items():
+        where = f"tasks.{task_name}"
+        named += [(where, term.link) for outer in task.terms for term in outer.flat() if term.link is not None]
+        named += [(where, feature[5:-2]) for feature in task.features() if feature.startswith("link:")]
+    for key, link in named:
+        if link not in urdf.links:
+            raise InputError(f"{path}: {key}: no link named '{link}' in the URDF; {urdf.path} has: {', '.join(urdf.links)}")
