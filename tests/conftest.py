@@ -1,0 +1,39 @@
+"""What every test shares: the real logs where they exist, and one worker for everything that talks over DDS."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Two workers share two cores; a thread pool in each of them would only make them wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+settings.register_profile("forerun", deadline=None, derandomize=True)
+settings.load_profile("forerun")
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real-robot logs: ``$FORERUN_DATA``, or ``../shared/data`` beside the checkout; skips where there is none."""
+    folder = Path(os.environ.get("FORERUN_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"the real-robot logs are not here: {folder} does not exist (FORERUN_DATA names another folder)")
+    return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Nodes over DDS keep their deadlines only when one such test runs at a time."""
+    for item in items:
+        if item.path.is_relative_to(REPOSITORY / "tests" / "ros"):
+            item.add_marker(pytest.mark.xdist_group("ros"))
