@@ -50,7 +50,8 @@ class Training(Strict):
     """``batch`` windows a member and step, ``steps_per_epoch`` optimizer steps; the phases follow one another.
 
     Held out: ``holdout`` of the trials, at least one; the error of their rollouts over ``validation_horizon`` steps decides
-    which weights each member keeps. Stops after ``patience`` epochs without a better member in the last phase.
+    which weights each member keeps. Stops after ``patience`` epochs without a better member in the last phase. ``mirror`` adds
+    the mirror image of each trial (all states and actions negated), for robots whose physics does not know left from right.
     """
 
     batch: Count = 256
@@ -63,6 +64,7 @@ class Training(Strict):
     patience: Count = 10
     gradient_norm: Positive = 10.0
     validation_horizon: Count = 25
+    mirror: bool = False
 
 
 class Finetuning(Strict):

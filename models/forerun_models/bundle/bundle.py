@@ -48,11 +48,16 @@ class Bundle:
         self.path = path
         self.manifest = manifest
         self.digest = digest
-        self._act = sessions["act"]
+        self._act = sessions.get("act")
         self._dynamics = sessions.get("dynamics")
         self._carry_names = tuple(manifest.carry)
-        self._inputs = {entry.name for entry in self._act.get_inputs()}
+        self._inputs = {entry.name for entry in self._act.get_inputs()} if self._act is not None else set()
         self._outputs = ["plan", "predicted", "value", "disagreement", *(f"next_{name}" for name in self._carry_names)]
+
+    @property
+    def has_agent(self) -> bool:
+        """Whether the bundle can control (a model of a robot without tasks cannot)."""
+        return self._act is not None
 
     @property
     def has_model(self) -> bool:
@@ -72,7 +77,14 @@ class Bundle:
             noise: [noise_size], standard normal.
             elapsed: seconds since the last plan (0 at the first).
             carry: ``start()`` or the last decision's.
+
+        Raises:
+            BundleError: the bundle has no agent.
         """
+        if self._act is None:
+            raise BundleError(
+                f"{self.path}: holds a model of {self.manifest.robot} alone, without an agent, so it cannot control"
+            )
         feed = {
             "history": np.asarray(history, np.float32)[None],
             "goal": np.asarray(goal, np.float32).reshape(1, -1),
@@ -190,7 +202,8 @@ def load(path: str | Path, *, robot: str | None = None, sha256: str | None = Non
         for name in ("act", "dynamics")
         if f"{name}.onnx" in content
     }
-    _check_interface(manifest, sessions["act"], folder)
+    if "act" in sessions:
+        _check_interface(manifest, sessions["act"], folder)
     source = f"{folder}/parity.npz"
     parity.check(parity.from_npz(content["parity.npz"], source), sessions, source)
     return Bundle(folder, manifest, files.sha256(text), sessions)

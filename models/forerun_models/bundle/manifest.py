@@ -224,7 +224,8 @@ class Manifest:
             (math.isfinite(self.damp_gain) and self.velocity_margin > 0, "safety gains must be finite and positive"),
             (len(self.goal_names) == len(self.goal_default), "goal names and default values differ in number"),
             (bool(np.isfinite(self.goal_default).all()), "goal default values must be finite"),
-            ("act.onnx" in self.files and "parity.npz" in self.files, "files must list act.onnx and parity.npz"),
+            ("parity.npz" in self.files, "files must list parity.npz"),
+            ("act.onnx" in self.files or "dynamics.onnx" in self.files, "files must list act.onnx or dynamics.onnx"),
         ]
         for holds, message in rules:
             if not holds:

@@ -33,6 +33,7 @@ class ICEM(nn.Module):
         slew: largest change of a command from one step to the next [A] (inf where unlimited).
         continuous: per joint, whether it may turn for ever.
         state_std: yardstick of the disagreement [S].
+        goal_size: G.
         period: control period [s].
         settings: the recipe's.
     """
@@ -47,12 +48,13 @@ class ICEM(nn.Module):
         slew: Tensor,
         continuous: Tensor,
         state_std: Tensor,
+        goal_size: int,
         period: float,
         settings: Planner,
     ):
         super().__init__()
         self.rollout, self.reward, self.done = rollout, reward, done
-        self.settings, self.period = settings, period
+        self.settings, self.period, self.goal_size = settings, period, goal_size
         self.state_size, self.action_size = len(state_std), len(lower)
         self.populations = [
             max(2 * settings.elites, round(settings.samples / settings.shrink**number)) for number in range(settings.iterations)

@@ -73,9 +73,9 @@ def _fold(ensemble: Ensemble, chosen: Tensor) -> tuple[Tensor, Tensor, tuple[Ten
     fold = torch.zeros(columns, features.size)
     newest = (1 + history) * size
     at = 0
-    for offset in (0, size):
+    for block in (0, size):
         for joint in features.turning:
-            fold[offset + joint, at] = 1.0
+            fold[block + joint, at] = 1.0
             at += 1
     for index in [*features.sliding, *range(features.joints, size)]:
         fold[newest + index, at] = 1.0
@@ -89,7 +89,7 @@ def _fold(ensemble: Ensemble, chosen: Tensor) -> tuple[Tensor, Tensor, tuple[Ten
         fold[(2 + history) * size + index, at] = 1.0
         at += 1
     fold = fold / features.input_std
-    offset = -features.input_mean / features.input_std
+    shift = -features.input_mean / features.input_std
     weight, linear = ensemble.weights[0].detach()[chosen], ensemble.linear.detach()[chosen]
-    bias = ensemble.biases[0].detach()[chosen] + (offset @ weight)[:, None, :]
-    return fold @ weight, bias, (fold @ linear, (offset @ linear)[:, None, :])
+    bias = ensemble.biases[0].detach()[chosen] + (shift @ weight)[:, None, :]
+    return fold @ weight, bias, (fold @ linear, (shift @ linear)[:, None, :])

@@ -139,13 +139,11 @@ class Trainer:
         self.model.elites = order[: len(self.model.elites)].clone()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a resumed training needs to go on bit by bit as this one would."""
+        """Everything that a resumed training needs to go on bit by bit as this one would, beside the data and the seed."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
-            "bootstrap": self._bootstrap,
-            "scale": self._scale,
             "progress": vars(self.progress),
         }
 
@@ -154,7 +152,6 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
-        self._bootstrap, self._scale = state["bootstrap"], state["scale"]
         self.progress = Progress(**state["progress"])
 
     def _batch(self, horizon: int) -> tuple[Tensor, Tensor]:

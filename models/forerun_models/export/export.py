@@ -1,0 +1,193 @@
+"""Writes the bundle of an ensemble and, where the robot has a task, of the planner in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from forerun_models.bundle import ParityCase, write
+from forerun_models.dynamics.ensemble import Ensemble
+from forerun_models.export.graphs import DynamicsGraph, to_onnx
+from forerun_models.export.manifest import manifest_of
+from forerun_models.planners.icem import ICEM
+from forerun_models.planners.rollout import Rollout
+from forerun_models.recipe import Recipe
+from forerun_models.training.run import robot_files
+from forerun_models.training.store import pack_model, pack_trials
+from forerun_models.training.windows import Windows
+from forerun_sim.spec import RobotSpec
+from forerun_sim.tasks import TaskFunction
+from forerun_sim.trial import Trial
+
+_CANDIDATES = 24
+"""Random inputs among which the clear-cut parity cases of act.onnx are looked for."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a bundle says about its making. ``seed`` also draws the inputs of the parity cases."""
+
+    trained_on: Mapping[str, Any]
+    seed: int
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    parent: str | None = None
+
+
+def export_bundle(
+    out: str | Path, model: Ensemble, robot: RobotSpec, recipe: Recipe, replay: Sequence[Trial], provenance: Provenance
+) -> Path:
+    """Writes the bundle ``out`` and returns its path.
+
+    Args:
+        out: a folder that does not exist yet.
+        model: trained.
+        robot: its robot.
+        recipe: says task and planner; a robot without tasks gets a bundle that predicts but cannot control.
+        replay: trials for later fine-tuning, also the source of parity inputs; at least one.
+        provenance: what the bundle says of its making.
+
+    Raises:
+        BundleError: ``out`` exists.
+        ForerunError: the disk is full or the folder cannot be written.
+    """
+    model = model.eval()
+    history = model.features.history
+    windows = Windows(replay, history, 1)
+    generator = torch.Generator().manual_seed(provenance.seed)
+    files = {"dynamics.onnx": _dynamics_onnx(model)}
+    parity = [_dynamics_parity(model, windows, generator)]
+    planner = make_planner(model, robot, recipe) if robot.tasks else None
+    if planner is not None:
+        files["act.onnx"] = _act_onnx(planner, history)
+        parity += _act_parity(planner, windows, generator)
+    manifest = manifest_of(
+        robot,
+        task_name(robot, recipe),
+        agent="mpc" if planner is not None else "model",
+        history=history,
+        horizon=recipe.planner.horizon,
+        noise_size=planner.noise_size if planner is not None else 0,
+        carry=planner.carry_shapes if planner is not None else {},
+        thresholds={"disagreement": _familiar_disagreement(model, replay, recipe.planner.horizon)},
+        trained_on=provenance.trained_on,
+        metrics={**provenance.metrics, "state_std": model.features.state_std.tolist()},
+        parent=provenance.parent,
+    )
+    files |= {
+        "train/weights.safetensors": pack_model(model),
+        "train/model.yaml": yaml.safe_dump(recipe.model.model_dump(mode="json")).encode(),
+        "train/recipe.yaml": yaml.safe_dump(recipe.as_data(), sort_keys=False).encode(),
+        "train/replay.npz": pack_trials(replay),
+        **{f"train/robot/{name}": content for name, content in robot_files(robot).items()},
+    }
+    return write(out, manifest, files, parity)
+
+
+def task_name(robot: RobotSpec, recipe: Recipe) -> str | None:
+    """The recipe's task, else the robot's first one, None for a robot without tasks."""
+    return TaskFunction(robot, recipe.task).name if robot.tasks else None
+
+
+def make_planner(model: Ensemble, robot: RobotSpec, recipe: Recipe) -> ICEM:
+    """The planner of ``recipe`` in ``model``."""
+    task = TaskFunction(robot, recipe.task)
+    lower, upper = robot.action_limits(task.name)
+    slew = [np.inf if joint.slew is None else joint.slew * robot.control.period for joint in robot.actuated]
+    return ICEM(
+        rollout=Rollout(model, recipe.planner.members),
+        reward=lambda state, action, previous, goal: task.reward(torch, state, action, previous, goal),
+        done=(lambda state: task.done(torch, state)) if task.task.termination else None,
+        lower=torch.tensor(lower, dtype=torch.float32),
+        upper=torch.tensor(upper, dtype=torch.float32),
+        slew=torch.tensor(slew, dtype=torch.float32),
+        continuous=torch.tensor([joint.type == "continuous" for joint in robot.joints]),
+        state_std=model.features.state_std,
+        goal_size=task.goal_size,
+        period=robot.control.period,
+        settings=recipe.planner,
+    ).eval()
+
+
+def _dynamics_onnx(model: Ensemble) -> bytes:
+    row = model.state_size + model.features.actions
+    inputs = {"history": torch.zeros(2, model.features.history, row), "action": torch.zeros(2, model.features.actions)}
+    batched = {"history": 0, "action": 0, "mean": 1, "log_variance": 1, "next_history": 0}
+    return to_onnx(DynamicsGraph(model), inputs, ("mean", "log_variance", "next_history"), batched)
+
+
+def _act_onnx(planner: ICEM, history: int) -> bytes:
+    inputs = _act_inputs(planner, torch.zeros(1, history, planner.state_size + planner.action_size), torch.Generator())
+    return to_onnx(planner, inputs, _act_outputs(planner))
+
+
+def _act_outputs(planner: ICEM) -> list[str]:
+    return ["plan", "predicted", "value", "disagreement", *(f"next_{name}" for name in planner.carry_shapes)]
+
+
+def _act_inputs(planner: ICEM, history: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    goal = torch.zeros(1, planner.goal_size)
+    noise = torch.randn(planner.noise_size, generator=generator)
+    carry = {name: torch.zeros(shape) for name, shape in planner.carry_shapes.items()}
+    return {"history": history, "goal": goal, "noise": noise, "elapsed": torch.zeros(1), **carry}
+
+
+@torch.no_grad()
+def _dynamics_parity(model: Ensemble, windows: Windows, generator: torch.Generator) -> ParityCase:
+    history = _histories(windows, 8, generator)
+    actions = history[:, -1, model.state_size :]
+    inputs = {"history": history, "action": actions}
+    outputs = DynamicsGraph(model)(history, actions)
+    return _case("dynamics", inputs, dict(zip(("mean", "log_variance", "next_history"), outputs, strict=True)), 1e-4)
+
+
+@torch.no_grad()
+def _act_parity(planner: ICEM, windows: Windows, generator: torch.Generator) -> list[ParityCase]:
+    """The two inputs on which the decision changes least when all inputs are disturbed in their sixth digit.
+
+    Rounding differs between processors, and where two sequences are equally good it may swap elites; such an input would say
+    nothing about the bundle.
+    """
+    found = []
+    for history in _histories(windows, _CANDIDATES, generator):
+        inputs = _act_inputs(planner, history[None], generator)
+        outputs = planner(*inputs.values())
+        disturbed = {
+            name: tensor * (1 + 1e-6 * torch.randn(tensor.shape, generator=generator)) for name, tensor in inputs.items()
+        }
+        change = max(float((a - b).abs().max()) for a, b in zip(outputs, planner(*disturbed.values()), strict=True))
+        found.append((change, _case("act", inputs, dict(zip(_act_outputs(planner), outputs, strict=True)), 2e-3)))
+    found.sort(key=lambda pair: pair[0])
+    return [case for _, case in found[:2]]
+
+
+def _case(graph: str, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor], tolerance: float) -> ParityCase:
+    used = {name: tensor.numpy() for name, tensor in inputs.items()}
+    return ParityCase(graph, used, {name: tensor.numpy() for name, tensor in outputs.items()}, tolerance)
+
+
+def _histories(windows: Windows, count: int, generator: torch.Generator) -> Tensor:
+    """[count, K, S+A] from the data."""
+    states, actions = windows.cut(torch.randint(len(windows), (count,), generator=generator))
+    return torch.cat([states[:, : windows.history], actions[:, : windows.history]], dim=2)
+
+
+@torch.no_grad()
+def _familiar_disagreement(model: Ensemble, trials: Sequence[Trial], horizon: int) -> float:
+    """The elites' spread along plans as long as the planner's that 99 % of the windows of ``trials`` stay below."""
+    reach = min(horizon, max(len(trial) for trial in trials) - 1)
+    windows = Windows(trials, model.features.history, reach)
+    generator = torch.Generator().manual_seed(0)
+    states, actions = windows.cut(torch.randint(len(windows), (1024,), generator=generator))
+    history, members = model.features.history, model.members
+    wide_states = [state.expand(members, -1, -1) for state in states[:, :history].unbind(1)]
+    wide_actions = [action.expand(members, -1, -1) for action in actions.unbind(1)]
+    predicted = torch.stack(model.rollout(wide_states, wide_actions[: history - 1], wide_actions[history - 1 :]))
+    spread = predicted[:, model.elites].std(dim=1, correction=0) / model.features.state_std
+    return float(torch.quantile(torch.sqrt((spread**2).mean(dim=-1)).mean(dim=0), 0.99))

@@ -1,0 +1,71 @@
+"""bundle.json from a robot.yaml and a task."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from forerun_models.bundle import Manifest
+from forerun_sim.spec import RobotSpec
+
+
+def manifest_of(
+    robot: RobotSpec,
+    task: str | None,
+    *,
+    agent: str,
+    history: int,
+    horizon: int,
+    noise_size: int,
+    carry: Mapping[str, tuple[int, ...]],
+    thresholds: Mapping[str, float],
+    trained_on: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    parent: str | None,
+) -> Manifest:
+    """The manifest of a bundle for ``robot`` and ``task`` (None: a model alone, no agent); ``files`` is still empty."""
+    lower, upper = robot.action_limits(task)
+    joints, safety = robot.joints, robot.safety
+    goal = robot.task(task).goal if task is not None else None
+
+    def limit(value: float | None) -> float:
+        return math.inf if value is None else value
+
+    return Manifest(
+        robot=robot.name,
+        task=task or "",
+        agent=agent,
+        joints=robot.joint_names,
+        actions=robot.action_names,
+        interfaces=tuple(joint.interface for joint in robot.actuated),
+        position_lower=np.array([joint.position[0] if joint.position else -math.inf for joint in joints]),
+        position_upper=np.array([joint.position[1] if joint.position else math.inf for joint in joints]),
+        velocity_limit=np.array([limit(joint.velocity) for joint in joints]),
+        deceleration=np.array([math.nan if joint.deceleration is None else joint.deceleration for joint in joints]),
+        command_lower=lower,
+        command_upper=upper,
+        slew=np.array([limit(joint.slew) for joint in robot.actuated]),
+        rate=robot.control.rate,
+        history=history,
+        horizon=horizon,
+        command_delay=robot.control.command_delay,
+        safe_action=safety.action,
+        damp_gain=safety.damp_gain,
+        stale_after=safety.stale_after,
+        max_misses=safety.max_misses,
+        velocity_margin=safety.velocity_margin,
+        goal_names=goal.names if goal else (),
+        goal_default=np.array(goal.default if goal else (), dtype=float),
+        noise_size=noise_size,
+        carry={name: (shape, 0.0) for name, shape in carry.items()},
+        thresholds=dict(thresholds),
+        joint_states_topic=robot.topics.joint_states,
+        commands_topic=robot.topics.commands,
+        trained_on=dict(trained_on),
+        metrics=dict(metrics),
+        parent=parent,
+        files={},
+    )

@@ -1,0 +1,191 @@
+"""A run: a folder that holds a training, its progress and, in the end, its model. Survives kill -9 at any moment."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from forerun_models.dynamics.ensemble import Ensemble
+from forerun_models.recipe import Recipe, load_recipe
+from forerun_models.training.split import hold_out
+from forerun_models.training.start import build, initialise
+from forerun_models.training.store import pack_model, pack_trials, thin, unpack_model, unpack_trials
+from forerun_models.training.trainer import Epoch, Source, Trainer
+from forerun_models.training.windows import Windows
+from forerun_sim.errors import InputError
+from forerun_sim.files import write_file
+from forerun_sim.spec import RobotSpec, load_robot
+from forerun_sim.trial import Trial
+
+REPLAY_ROWS = 60_000
+"""Rows of training data that a run, and a bundle made of it, keeps for later fine-tuning."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training."""
+
+    folder: Path
+    robot: RobotSpec
+    recipe: Recipe
+    model: Ensemble
+    seed: int
+    replay: list[Trial]
+    held_out: list[Trial]
+    trained_on: dict[str, Any]
+    epochs: list[Epoch] = field(default_factory=list)
+
+
+def train(
+    trials: Sequence[Trial],
+    robot: RobotSpec,
+    recipe: Recipe,
+    seed: int,
+    folder: Path,
+    *,
+    held_out: Sequence[Trial] | None = None,
+    resume: bool = False,
+    on_epoch: Callable[[Epoch, int], None] = lambda epoch, of: None,
+) -> Run:
+    """Trains an ensemble on ``trials`` into ``folder``.
+
+    Args:
+        trials: all on the robot's control grid.
+        robot: whose trials they are.
+        recipe: settings.
+        seed: of weights, bootstrap and batches; the same seed, data and machine give the same weights.
+        folder: is created; after each epoch it holds a checkpoint from which ``resume`` goes on.
+        held_out: trials for early stopping; else they are taken from ``trials``.
+        resume: go on where a killed training stopped.
+        on_epoch: told of each epoch and of how many there are at most.
+
+    Raises:
+        InputError: too few or too short trials, an existing folder without ``resume``, or a checkpoint of other data.
+    """
+    checkpoint = folder / "checkpoint.pt"
+    if folder.exists() and any(folder.iterdir()) and not resume:
+        raise InputError(f"{folder}: exists already; choose another folder, or give --resume to go on with its training")
+    if held_out is None:
+        trials, held_out = hold_out(trials, recipe.training.holdout, seed)
+    digests = {"trials": [t.digest() for t in trials], "held_out": [t.digest() for t in held_out]}
+    model = build(robot, recipe.model)
+    history, settings = model.features.history, recipe.training
+    longest = max(phase.horizon for phase in settings.phases)
+    windows = Windows(_mirrored(trials) if settings.mirror else trials, history, longest)
+    initialise(model, windows, seed)
+    trainer = Trainer(model, [Source(windows)], Windows(held_out, history, settings.validation_horizon), settings, seed)
+    rows: list[Epoch] = []
+    if resume and checkpoint.exists():
+        rows = _restore(trainer, checkpoint, digests, recipe, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    describe_robot(robot, folder)
+    write_file(folder / "recipe.yaml", yaml.safe_dump(recipe.as_data(), sort_keys=False))
+
+    def note(epoch: Epoch) -> None:
+        rows.append(epoch)
+        write_file(folder / "progress.csv", _as_csv(rows))
+        _save(trainer, checkpoint, digests, recipe, seed, rows)
+        on_epoch(epoch, trainer.epochs)
+
+    trainer.run(note)
+    trained_on = {**digests, "bags": sorted({t.source.split("#")[0] for t in trials}), "seed": seed}
+    write_file(folder / "model.yaml", yaml.safe_dump(recipe.model.model_dump(mode="json")))
+    write_file(folder / "replay.npz", pack_trials(thin(trials, REPLAY_ROWS)))
+    write_file(folder / "held_out.npz", pack_trials(thin(held_out, REPLAY_ROWS)))
+    write_file(folder / "trained_on.yaml", yaml.safe_dump(trained_on))
+    # Last, because its presence says that the run is finished.
+    write_file(folder / "weights.safetensors", pack_model(model))
+    return Run(folder, robot, recipe, model.eval(), seed, list(trials), list(held_out), trained_on, rows)
+
+
+def load_run(folder: Path) -> Run:
+    """A finished run.
+
+    Raises:
+        InputError: no run, or its training has not finished.
+    """
+    if not (folder / "weights.safetensors").is_file():
+        unfinished = (folder / "checkpoint.pt").is_file()
+        hint = "its training has not finished: go on with 'forerun train ... --resume'" if unfinished else "it is no run"
+        raise InputError(f"{folder}: {hint}")
+    robot = load_robot(folder / "robot")
+    recipe = load_recipe(folder / "recipe.yaml", robot.name)
+    weights, settings = (folder / "weights.safetensors").read_bytes(), (folder / "model.yaml").read_text()
+    trained_on = yaml.safe_load((folder / "trained_on.yaml").read_text())
+    with (folder / "progress.csv").open() as file:
+        epochs = [_epoch_of(row) for row in csv.DictReader(file)]
+    return Run(
+        folder=folder,
+        robot=robot,
+        recipe=recipe,
+        model=unpack_model(weights, settings, robot, str(folder)),
+        seed=int(trained_on["seed"]),
+        replay=unpack_trials((folder / "replay.npz").read_bytes(), f"{folder}/replay.npz"),
+        held_out=unpack_trials((folder / "held_out.npz").read_bytes(), f"{folder}/held_out.npz"),
+        trained_on=trained_on,
+        epochs=epochs,
+    )
+
+
+def robot_files(robot: RobotSpec) -> dict[str, bytes]:
+    """What is needed to load ``robot`` elsewhere: robot.yaml and its URDF, by file name. The foreign plant stays behind."""
+    names = ["robot.yaml", *([robot.urdf] if robot.urdf else [])]
+    return {name: robot.file(name).read_bytes() for name in names}
+
+
+def describe_robot(robot: RobotSpec, folder: Path) -> None:
+    """Copies ``robot_files`` to ``folder``/robot."""
+    for name, content in robot_files(robot).items():
+        write_file(folder / "robot" / name, content)
+
+
+def _mirrored(trials: Sequence[Trial]) -> list[Trial]:
+    """The trials and their mirror images, for robots whose physics does not know left from right."""
+    images = [Trial(-t.states, -t.actions, t.period, t.robot, t.start, t.source, t.meta) for t in trials]
+    return [*trials, *images]
+
+
+def _save(trainer: Trainer, path: Path, digests: dict[str, list[str]], recipe: Recipe, seed: int, rows: Sequence[Epoch]) -> None:
+    buffer = io.BytesIO()
+    content = {
+        "trainer": trainer.state_dict(),
+        "digests": digests,
+        "recipe": recipe.as_data(),
+        "seed": seed,
+        "rows": [asdict(row) for row in rows],
+    }
+    torch.save(content, buffer)
+    write_file(path, buffer.getvalue())
+
+
+def _restore(trainer: Trainer, path: Path, digests: dict[str, list[str]], recipe: Recipe, seed: int) -> list[Epoch]:
+    try:
+        state = torch.load(path, weights_only=True)
+    except Exception as error:  # torch raises many types for a damaged file
+        raise InputError(f"{path}: cannot be read: {error}; delete the run and train anew") from error
+    for name, mine in (("digests", digests), ("recipe", recipe.as_data()), ("seed", seed)):
+        if state[name] != mine:
+            what = {"digests": "other trials", "recipe": "another recipe", "seed": "another seed"}[name]
+            raise InputError(f"{path}: belongs to {what}; resume with the same, or train into another folder")
+    trainer.load_state_dict(state["trainer"])
+    return [Epoch(**row) for row in state["rows"]]
+
+
+def _as_csv(rows: Sequence[Epoch]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [entry.name for entry in fields(Epoch)])
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    return text.getvalue()
+
+
+def _epoch_of(row: dict[str, str]) -> Epoch:
+    whole = ("number", "horizon", "samples")
+    return Epoch(**{name: int(value) if name in whole else float(value) for name, value in row.items()})  # type: ignore[arg-type]
