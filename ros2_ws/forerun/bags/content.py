@@ -1,0 +1,82 @@
+"""What the files of a bag add up to while they are read: topics, counts, and the messages of the types that Forerun reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+JOINT_STATE = "sensor_msgs/msg/JointState"
+MULTI_ARRAY = "std_msgs/msg/Float64MultiArray"
+STRING = "std_msgs/msg/String"
+KEPT = frozenset({JOINT_STATE, MULTI_ARRAY, STRING})
+"""Types whose messages are kept; all others are only counted."""
+
+CUSTOM_PREFIX = "forerun."
+"""Keys of what our writers store about a bag: ``forerun.robot``, ``forerun.simulated``."""
+
+
+def custom_data(robot: str | None, simulated: bool | None) -> dict[str, str]:
+    """What our writers store about a bag; ``Content.add_custom`` reads it back."""
+    data = {"writer": "forerun"}
+    if robot is not None:
+        data["robot"] = robot
+    if simulated is not None:
+        data["simulated"] = "true" if simulated else "false"
+    return {CUSTOM_PREFIX + key: value for key, value in data.items()}
+
+
+@dataclass
+class Content:
+    """Filled by the readers of the storage formats, in the order of recording.
+
+    Attributes:
+        topics: name -> type.
+        counts: name -> number of messages.
+        rows: name -> (position in the bag, receive time [ns], serialized message) of kept types.
+        custom: what our writers stored about the bag, without the prefix.
+        notes: what the reader should know.
+        unpack: from a stored to a plain message.
+    """
+
+    topics: dict[str, str] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    rows: dict[str, list[tuple[int, int, bytes]]] = field(default_factory=dict)
+    custom: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    unpack: Callable[[bytes], bytes] = bytes
+    messages: int = 0
+
+    def declare(self, topic: str, msgtype: str) -> None:
+        """Make a topic known; later files of a bag declare it again."""
+        self.topics.setdefault(topic, msgtype)
+        self.counts.setdefault(topic, 0)
+        self.rows.setdefault(topic, [])
+
+    def add(self, topic: str, received: int, data: bytes) -> None:
+        """Add the next message of the bag."""
+        self.messages += 1
+        self.counts[topic] += 1
+        if self.topics[topic] in KEPT:
+            self.rows[topic].append((self.messages, received, self.unpack(data)))
+
+    def add_custom(self, data: Any) -> None:
+        """Take what is ours from a mapping of custom data."""
+        if isinstance(data, dict):
+            ours = {str(key): str(value) for key, value in data.items() if str(key).startswith(CUSTOM_PREFIX)}
+            self.custom.update({key[len(CUSTOM_PREFIX) :]: value for key, value in ours.items()})
+
+    def add_metadata(self, text: str) -> None:
+        """Take what is ours from a copy of metadata.yaml within a storage file.
+
+        Raises:
+            ValueError: it is no YAML.
+        """
+        try:
+            data = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(f"the bag's metadata is no YAML: {error}") from error
+        if isinstance(data, dict):
+            self.add_custom(data.get("custom_data"))
