@@ -25,7 +25,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Cuts:
-    """N windows: past_states [N, K, S], past_actions [N, K-1, A], actions [N, H, A], future [N, H, S], number of the trial [N]."""
+    """N windows: past_states [N, K, S], past_actions [N, K-1, A], actions [N, H, A], future [N, H, S], trial number [N]."""
 
     past_states: Array
     past_actions: Array

@@ -1,0 +1,37 @@
+"""``forerun export``: a run becomes a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+
+def command(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Bundle to write; must not exist.", show_default=False)],
+    recipe: Annotated[str | None, typer.Option(help="Recipe whose planner and task to use; the run's own if absent.")] = None,
+) -> None:
+    """Export a trained model with its planner to a bundle, and check that the bundle computes what the training did.
+
+    Example: forerun export runs/cartpole --out bundles/cartpole
+    """
+    from forerun_models.bundle import load
+    from forerun_models.export import Provenance, export_bundle
+    from forerun_models.recipe import load_recipe
+    from forerun_models.training.run import load_run
+
+    console = Console(stderr=True)
+    trained = load_run(run)
+    settings = trained.recipe if recipe is None else load_recipe(recipe, trained.robot.name)
+    provenance = Provenance(trained.trained_on, trained.seed, {"held_out_error": min(e.best for e in trained.epochs)})
+    with console.status("exporting"):
+        export_bundle(out, trained.model, trained.robot, settings, trained.replay, provenance)
+        bundle = load(out, robot=trained.robot.name)
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    kind = f"task {bundle.manifest.task}" if bundle.has_agent else "a model without a task (it cannot control)"
+    console.print(
+        f"{out}: bundle of {bundle.manifest.robot}, {kind}, {size / 1e6:.1f} MB, parity checked, id {bundle.digest[:12]}"
+    )

@@ -1,0 +1,52 @@
+"""``forerun finetune``: a bundle learns from the robot's own bags, if the gate lets it pass."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from forerun.cli.epochs import epoch_bar
+from forerun_sim.errors import ForerunError
+
+
+def command(
+    bundle: Annotated[Path, typer.Argument(help="Bundle to start from.", show_default=False)],
+    bags: Annotated[list[Path], typer.Argument(help="Bags of the real robot, at least three trials.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Bundle to write if the candidate is better; must not exist.", show_default=False)],
+    verdict: Annotated[Path | None, typer.Option(help="Verdict file; OUT.verdict.json if absent.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the split into trials and of the batches.")] = 0,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all if absent.")] = None,
+) -> None:
+    """Fine-tune a bundle on real trials mixed with its simulated ones. A candidate that is not better on held-out trials is not
+    written; the verdict file says why, and the exit code is 1.
+
+    Example: forerun finetune bundles/cartpole bags/monday --out bundles/cartpole-2
+    """
+    import torch
+
+    from forerun.bags import load_trials
+    from forerun_models.bundle import BundleError, load
+    from forerun_models.training.finetune import finetune, load_parent
+    from forerun_sim.files import write_file
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if out.exists():
+        raise BundleError(f"{out}: exists already; bundles are never changed, choose another name")
+    console = Console(stderr=True)
+    parent = load_parent(load(bundle))
+    notes: list[str] = []
+    trials = load_trials(bags, parent.robot, note=notes.append)
+    for text in dict.fromkeys(notes):
+        console.print(f"[yellow]note:[/] {text}")
+    with epoch_bar(console, f"fine-tuning {parent.robot.name}") as show:
+        result = finetune(parent, trials, out, seed, on_epoch=show)
+    target = verdict or out.with_name(f"{out.name}.verdict.json")
+    write_file(target, json.dumps(result.as_json(), indent=1))
+    if not result.promoted:
+        raise ForerunError(f"not promoted: {result.reason}; {bundle} stays (verdict: {target})")
+    console.print(f"{out}: promoted: {result.reason} (verdict: {target})")

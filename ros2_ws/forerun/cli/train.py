@@ -1,0 +1,67 @@
+"""``forerun train``: a world model from bags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from forerun.cli.epochs import epoch_bar
+from forerun_sim.spec import load_robot
+
+if TYPE_CHECKING:
+    from forerun_models.training.trainer import Epoch
+
+
+def command(
+    bags: Annotated[list[Path], typer.Argument(help="Bags to learn from, simulated or real.", show_default=False)],
+    robot: Annotated[str, typer.Option(help="Name, folder or robot.yaml of the robot.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder of the run.", show_default=False)],
+    recipe: Annotated[str | None, typer.Option(help="Name or path of a recipe; the one called like the robot if absent.")] = None,
+    held_out: Annotated[
+        list[Path] | None, typer.Option("--hold-out", help="Bags for early stopping; else some trials are held out.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of weights, bootstrap and batches.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was stopped.")] = False,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all if absent.")] = None,
+    tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard curves into RUN/tensorboard.")] = True,
+) -> None:
+    """Train a world model from bags, with early stopping on held-out trials; a checkpoint after each epoch.
+
+    Example: forerun train bags/sim --robot cartpole --out runs/cartpole
+    """
+    import torch
+
+    from forerun.bags import load_trials
+    from forerun_models.recipe import load_recipe
+    from forerun_models.training.curves import Curves
+    from forerun_models.training.run import train
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    console = Console(stderr=True)
+    spec = load_robot(robot)
+    settings = load_recipe(recipe, spec.name)
+    notes: list[str] = []
+    trials = load_trials(bags, spec, note=notes.append)
+    kept = load_trials(held_out, spec, note=notes.append) if held_out else None
+    for text in dict.fromkeys(notes):
+        console.print(f"[yellow]note:[/] {text}")
+    with epoch_bar(console, f"training {spec.name}") as show, Curves(out / "tensorboard" if tensorboard else None) as curves:
+
+        def on_epoch(epoch: Epoch, total: int) -> None:
+            show(epoch, total)
+            curves.add(epoch)
+
+        try:
+            run = train(trials, spec, settings, seed, out, held_out=kept, resume=resume, on_epoch=on_epoch)
+        except KeyboardInterrupt:
+            console.print(f"{out}: stopped; the last whole epoch is kept, go on with the same command and --resume")
+            raise
+    best = min(epoch.best for epoch in run.epochs)
+    console.print(
+        f"{out}: trained on {len(run.trained_on['trials'])} trials, {len(run.epochs)} epochs, held-out error {best:.4f}"
+    )
+    console.print(f"next: forerun export {out} --out {out}.bundle")
