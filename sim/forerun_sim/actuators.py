@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import tanh
 
 from forerun_sim.randomization import Parameters
 from forerun_sim.spec import Actuators, Joint
@@ -19,20 +20,33 @@ def per_joint(value: float | dict[str, float], joints: Sequence[Joint], default:
     return {joint.name: value.get(joint.name, default) if isinstance(value, dict) else value for joint in joints}
 
 
+JointRow = Sequence[float]
+"""State of one joint: position, velocity, and whatever the engine adds."""
+
+
 @dataclass(slots=True)
 class _Drive:
     """One actuated joint: ``index`` in the state, ``slot`` in the command, and the output of its lag so far."""
 
     index: int
     slot: int
+    servo: str
     stiffness: float
     damping: float
-    follows_position: bool
-    follows_velocity: bool
     limit: float
     strength: float
-    gain: float
+    keep: float
     output: float = 0.0
+
+    def demand(self, command: float, row: JointRow) -> float:
+        """Effort that the servo asks for, within the joint's limit."""
+        if self.servo == "effort":
+            return command
+        if self.servo == "position":
+            effort = self.stiffness * (command - row[0]) - self.damping * row[1]
+        else:
+            effort = self.damping * (command - row[1])
+        return min(max(effort, -self.limit), self.limit)
 
 
 class ActuatorModel:
@@ -43,6 +57,9 @@ class ActuatorModel:
     comes out times ``strength``. Friction (``viscous * dq + coulomb * tanh(dq / 0.01)``) is an effort too, because PyBullet's
     changeDynamics knows no joint friction of Coulomb's kind: a joint at rest under a load below ``coulomb`` creeps, slower
     than 0.03 rad/s, where a real one sticks.
+
+    ``give`` takes a command, ``prepare`` looks some physics steps ahead, ``effort`` is then asked once for each of them: where
+    all joints are driven by effort, the motors follow from the commands alone, and what is left for the loop is friction.
     """
 
     def __init__(self, joints: Sequence[Joint], actuators: Actuators, step: float) -> None:
@@ -50,77 +67,87 @@ class ActuatorModel:
         self._joints = tuple(joints)
         self._actuators = actuators
         self._step = step
-        driven = [joint for joint in self._joints if joint.actuated]
-        self._limits = [joint.command_limits for joint in driven]
+        self._limits = [joint.command_limits for joint in self._joints if joint.actuated]
+        self._servos = any(joint.interface in ("position", "velocity") for joint in self._joints)
         self._drives: list[_Drive] = []
-        self._friction: list[tuple[int, float, float]] = []
+        self._viscous: list[float] = []
+        self._coulomb: list[float] = []
         self._queue: deque[tuple[int, list[float]]] = deque()
         self._delay = 0
         self._active: list[float] = []
-        self._plain = False
-        self.produced: list[float] = [0.0] * len(self._joints)
-        """Effort of each motor in the last physics step [J], before friction: what a torque sensor would show."""
+        self._commands: list[list[float]] = []
+        self._produced: list[tuple[float, ...]] = []
 
     def reset(self, parameters: Parameters, position: Sequence[float]) -> None:
         """Begins an episode at ``position`` [J]: no effort, and position servos told to stay where they are."""
         stiffness = per_joint(self._actuators.stiffness, self._joints)
         damping = per_joint(self._actuators.damping, self._joints)
+        driven = [(index, joint) for index, joint in enumerate(self._joints) if joint.actuated]
         self._drives = []
-        for index, joint in enumerate(self._joints):
-            if joint.actuated:
-                lag = parameters.lag[joint.name]
-                self._drives.append(
-                    _Drive(
-                        index=index,
-                        slot=len(self._drives),
-                        stiffness=stiffness[joint.name],
-                        damping=damping[joint.name],
-                        follows_position=joint.interface == "position",
-                        follows_velocity=joint.interface == "velocity",
-                        limit=math.inf if joint.effort is None else joint.effort,
-                        strength=parameters.strength[joint.name],
-                        gain=1.0 - math.exp(-self._step / lag) if lag > 0 else 1.0,
-                    )
+        for slot, (index, joint) in enumerate(driven):
+            lag = parameters.lag[joint.name]
+            self._drives.append(
+                _Drive(
+                    index=index,
+                    slot=slot,
+                    servo=joint.interface,
+                    stiffness=stiffness[joint.name],
+                    damping=damping[joint.name],
+                    limit=math.inf if joint.effort is None else joint.effort,
+                    strength=parameters.strength[joint.name],
+                    keep=math.exp(-self._step / lag) if lag > 0 else 0.0,
                 )
-        self._plain = not any(drive.follows_position or drive.follows_velocity for drive in self._drives)
-        friction = ((i, parameters.viscous[joint.name], parameters.coulomb[joint.name]) for i, joint in enumerate(self._joints))
-        self._friction = [row for row in friction if row[1] or row[2]]
+            )
+        self._viscous = [parameters.viscous[joint.name] for joint in self._joints]
+        self._coulomb = [parameters.coulomb[joint.name] for joint in self._joints]
         self._delay = round(parameters.delay / self._step)
         self._queue.clear()
-        self._active = self.clipped([position[drive.index] if drive.follows_position else 0.0 for drive in self._drives])
-        self.produced = [0.0] * len(self._joints)
+        self._active = self._clipped([position[index] if joint.interface == "position" else 0.0 for index, joint in driven])
 
-    def clipped(self, command: Sequence[float]) -> list[float]:
-        """``command`` [A] within the joints' command limits."""
+    def _clipped(self, command: Sequence[float]) -> list[float]:
         return [min(max(value, low), high) for value, (low, high) in zip(command, self._limits, strict=True)]
 
     def give(self, command: Sequence[float], step: int) -> None:
-        """A command [A], physical units, given at the beginning of physics step ``step``."""
-        self._queue.append((step + self._delay, self.clipped(command)))
+        """A command [A], physical units, given at the beginning of physics step ``step``; it is cut to the command limits."""
+        self._queue.append((step + self._delay, self._clipped(command)))
 
-    def effort(self, step: int, position: Sequence[float], velocity: Sequence[float]) -> list[float]:
-        """Net effort on each joint [J] during physics step ``step``, from the state at its beginning."""
-        while self._queue and self._queue[0][0] <= step:
-            self._active = self._queue.popleft()[1]
-        active = self._active
-        net = [0.0] * len(self._joints)
-        produced = net.copy()
+    def prepare(self, step: int, count: int) -> None:
+        """Looks ``count`` physics steps ahead, from step ``step`` on."""
+        self._commands = []
+        for ahead in range(step, step + count):
+            while self._queue and self._queue[0][0] <= ahead:
+                self._active = self._queue.popleft()[1]
+            self._commands.append(self._active)
+        if not self._servos:
+            self._produced = self._motors()
+
+    def _motors(self) -> list[tuple[float, ...]]:
+        """Efforts [J] of the motors in each prepared step, where they depend on the commands alone."""
+        columns: list[Sequence[float]] = [[0.0] * len(self._commands)] * len(self._joints)
         for drive in self._drives:
-            demand = active[drive.slot]
-            index = drive.index
-            if not self._plain:
-                if drive.follows_position:
-                    demand = drive.stiffness * (demand - position[index]) - drive.damping * velocity[index]
-                elif drive.follows_velocity:
-                    demand = drive.damping * (demand - velocity[index])
-                if demand > drive.limit:
-                    demand = drive.limit
-                elif demand < -drive.limit:
-                    demand = -drive.limit
-            drive.output += drive.gain * (demand - drive.output)
-            produced[index] = net[index] = drive.strength * drive.output
-        for index, viscous, coulomb in self._friction:
-            speed = velocity[index]
-            net[index] -= viscous * speed + coulomb * math.tanh(speed / COULOMB_SPEED)
-        self.produced = produced
-        return net
+            output, keep, slot, column = drive.output, drive.keep, drive.slot, []
+            for command in self._commands:
+                demand = command[slot]
+                output = demand + keep * (output - demand)
+                column.append(drive.strength * output)
+            drive.output = output
+            columns[drive.index] = column
+        return list(zip(*columns, strict=True))
+
+    def effort(self, ahead: int, rows: Sequence[JointRow]) -> tuple[list[float], Sequence[float]]:
+        """Net effort on each joint [J] during the prepared step ``ahead``, from the joints' states at its beginning, and the part
+        of it that the motors produce, before friction: what a torque sensor would show."""
+        produced = self._served(self._commands[ahead], rows) if self._servos else self._produced[ahead]
+        net = [
+            made - viscous * row[1] - coulomb * tanh(row[1] / COULOMB_SPEED)
+            for made, viscous, coulomb, row in zip(produced, self._viscous, self._coulomb, rows)  # noqa: B905
+        ]
+        return net, produced
+
+    def _served(self, command: list[float], rows: Sequence[JointRow]) -> Sequence[float]:
+        produced = [0.0] * len(self._joints)
+        for drive in self._drives:
+            demand = drive.demand(command[drive.slot], rows[drive.index])
+            drive.output = demand + drive.keep * (drive.output - demand)
+            produced[drive.index] = drive.strength * drive.output
+        return produced

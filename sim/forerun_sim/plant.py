@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from forerun_sim.actuators import ActuatorModel, per_joint
+from forerun_sim.actuators import ActuatorModel, JointRow, per_joint
 from forerun_sim.engines.base import Bodies, Hardware, make_engine
 from forerun_sim.errors import InputError, UnstablePhysics
 from forerun_sim.randomization import Parameters, sample_initial, sample_parameters, stream
@@ -25,7 +25,7 @@ ABSURD_SPEED = 1000.0
 
 def nominal_parameters(spec: RobotSpec, hardware: Hardware, bodies: Bodies) -> Parameters:
     """The plant as its files describe it, nothing varied."""
-    joints, actuators, sensors = spec.joints, hardware.actuators, hardware.sensors
+    joints, driven, actuators, sensors = spec.joints, spec.actuated, hardware.actuators, hardware.sensors
     return Parameters(
         mass=dict(bodies.mass),
         inertia=dict.fromkeys(bodies.mass, 1.0),
@@ -33,8 +33,8 @@ def nominal_parameters(spec: RobotSpec, hardware: Hardware, bodies: Bodies) -> P
         damping=dict(bodies.damping),
         viscous=per_joint(actuators.viscous, joints),
         coulomb=per_joint(actuators.coulomb, joints),
-        strength=per_joint(actuators.strength, joints, default=1.0),
-        lag=per_joint(actuators.lag, joints),
+        strength=per_joint(actuators.strength, driven, default=1.0),
+        lag=per_joint(actuators.lag, driven),
         delay=actuators.delay,
         observation_delay=sensors.delay,
         position_noise=sensors.position_noise,
@@ -77,8 +77,7 @@ class Plant:
         self.nominal = nominal_parameters(spec, hardware, self._engine.bodies)
         self._parameters = self.nominal
         self._initial: tuple[Array, Array] = (np.zeros(len(spec.joints)), np.zeros(len(spec.joints)))
-        self._position: Sequence[float] = []
-        self._velocity: Sequence[float] = []
+        self._rows: Sequence[JointRow] = []
         self._count = 0
         self.episode = -1
         self.reset()
@@ -110,10 +109,11 @@ class Plant:
             self._initial = sample_initial(self.spec.joints, self._task, self.seed, self.episode)
         else:
             self._initial = (self._vector(initial[0], "initial position"), self._vector(initial[1], "initial velocity"))
-        self._position, self._velocity = self._initial[0].tolist(), self._initial[1].tolist()
-        self._engine.reset(self._parameters, self._position, self._velocity)
-        self._actuators.reset(self._parameters, self._position)
-        state = (self._position, self._velocity, self._actuators.produced)
+        position, velocity = self._initial[0].tolist(), self._initial[1].tolist()
+        self._engine.reset(self._parameters, position, velocity)
+        self._actuators.reset(self._parameters, position)
+        self._rows = list(zip(position, velocity, strict=True))
+        state = (self._rows, [0.0] * len(self._rows))
         self._sensors.reset(self._parameters, stream(self.seed, self.episode, "sensors"), state)
         self._count = 0
         while (reading := self.read()) is None:
@@ -136,20 +136,21 @@ class Plant:
         values = command.tolist() if isinstance(command, np.ndarray) else list(map(float, command))  # type: ignore[arg-type]
         if len(values) != len(self.spec.actuated) or not all(map(math.isfinite, values)):
             raise InputError(f"command {values}: needs {self.spec.action_size} finite numbers: {self.spec.action_names}")
-        count = self._count
-        self._actuators.give(values, count)
+        self._actuators.give(values, self._count)
+        self._actuators.prepare(self._count, substeps)
         effort, step, record = self._actuators.effort, self._engine.step, self._sensors.record
-        actuators = self._actuators
-        position, velocity = self._position, self._velocity
-        for tick in range(count, count + substeps):
-            position, velocity = step(effort(tick, position, velocity))
-            record((position, velocity, actuators.produced))
-        self._position, self._velocity, self._count = position, velocity, count + substeps
-        for speed in velocity:
-            if not abs(speed) < ABSURD_SPEED:
+        rows = self._rows
+        for ahead in range(substeps):
+            net, produced = effort(ahead, rows)
+            rows = step(net)
+            record((rows, produced))
+        self._rows = rows
+        self._count += substeps
+        for row in rows:
+            if not abs(row[1]) < ABSURD_SPEED or not math.isfinite(row[0]):
                 raise UnstablePhysics(
                     f"robot '{self.spec.name}': the physics exploded in episode {self.episode} at {self.time:.3f} s: velocities"
-                    f" {list(velocity)}; raise control.physics_rate, or narrow the randomization of inertias and stiff servos"
+                    f" {[row[1] for row in rows]}; raise control.physics_rate, soften the servos or narrow the randomization"
                 )
 
     def read(self) -> Reading | None:
@@ -176,7 +177,7 @@ class Plant:
 
     def true_state(self) -> Array:
         """The true state [S]: all positions, then all velocities."""
-        return np.array([*self._position, *self._velocity])
+        return np.array([row[0] for row in self._rows] + [row[1] for row in self._rows])
 
     def close(self) -> None:
         """Gives the engine's memory back. May be called twice."""

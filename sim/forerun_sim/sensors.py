@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from forerun_sim.actuators import JointRow
 from forerun_sim.randomization import Parameters
 from forerun_sim.spec import Sensors
 
 Array = NDArray[np.float64]
-State = tuple[Sequence[float], Sequence[float], Sequence[float]]
-"""Positions, velocities and efforts of all joints at one moment."""
+State = tuple[Sequence[JointRow], Sequence[float]]
+"""States of all joints at one moment (position, velocity, and whatever the engine adds), and efforts of their motors."""
 
 _BLOCK = 256
 
@@ -50,16 +51,16 @@ class SensorModel:
         """Takes the true state after one physics step."""
         self._difference = sensors.velocity_source == "difference"
         self._span = 1.0 / sensors.rate if sensors.rate is not None and self._difference else 0.0
-        self._before: tuple[float, Array] | None = None
+        self._before: tuple[float, list[float]] | None = None
         self._rng = np.random.default_rng(0)
-        self._noise = np.zeros((0, 3, joints))
+        self._noise: list[list[list[float]]] = []
         self._used = 0
         self._scales = (0.0, 0.0)
 
     def reset(self, parameters: Parameters, rng: np.random.Generator, state: State) -> None:
         """Begins an episode in ``state``; the plant stood still in it for as long as the delay asks."""
         self._rng = rng
-        self._noise, self._used = self._noise[:0], 0
+        self._noise, self._used = [], 0
         self._scales = (parameters.position_noise, parameters.velocity_noise)
         self._back = parameters.observation_delay / self._step
         length = int(self._back + self._span / self._step + 1e-9) + 2
@@ -70,43 +71,51 @@ class SensorModel:
     def read(self, time: float) -> Reading | None:
         """What is reported now, at ``time``, or None where the reading is lost."""
         noise = self._draw()
+        position_noise, velocity_noise = self._scales
         position, velocity, effort = self._at(self._back)
         measured = self._measured(position, noise[0])
-        if not self._difference:
-            speed = velocity + self._scales[1] * noise[1]
-        elif self._span:
+        speed: list[float] = velocity
+        if self._span:
             earlier = self._measured(self._at(self._back + self._span / self._step)[0], noise[2])
-            speed = (measured - earlier) / self._span
-        elif self._before is not None and time > self._before[0]:
-            speed = (measured - self._before[1]) / (time - self._before[0])
-        else:
-            speed = velocity
+            speed = [(new - old) / self._span for new, old in zip(measured, earlier, strict=True)]
+        elif self._difference and self._before is not None and time > self._before[0]:
+            passed = time - self._before[0]
+            speed = [(new - old) / passed for new, old in zip(measured, self._before[1], strict=True)]
         self._before = (time, measured)
-        if self._difference and self._scales[1]:
-            speed = speed + self._scales[1] * noise[1]
+        if velocity_noise:
+            speed = [value + velocity_noise * error for value, error in zip(speed, noise[1], strict=True)]
         if self._sensors.velocity_quantum:
-            speed = np.round(speed / self._sensors.velocity_quantum) * self._sensors.velocity_quantum
+            speed = _quantised(speed, self._sensors.velocity_quantum)
         if self._sensors.dropout and self._rng.random() < self._sensors.dropout:
             return None
-        return Reading(time, measured, speed, effort)
+        return Reading(time, np.array(measured), np.array(speed), np.array(effort))
 
-    def _measured(self, position: Array, noise: Array) -> Array:
-        noisy = position + self._scales[0] * noise
-        quantum = self._sensors.position_quantum
-        return np.round(noisy / quantum) * quantum if quantum else noisy
+    def _measured(self, position: list[float], noise: list[float]) -> list[float]:
+        scale, quantum = self._scales[0], self._sensors.position_quantum
+        noisy = [value + scale * error for value, error in zip(position, noise, strict=True)] if scale else position
+        return _quantised(noisy, quantum) if quantum else noisy
 
-    def _at(self, steps: float) -> tuple[Array, Array, Array]:
+    def _at(self, steps: float) -> tuple[list[float], list[float], Sequence[float]]:
         """The true state ``steps`` physics steps ago, interpolated."""
         whole = int(steps + 1e-9)
         part = steps - whole
-        newer = np.array(self._past[-1 - whole])
-        if part > 1e-9:
-            newer = (1.0 - part) * newer + part * np.array(self._past[-2 - whole])
-        return newer[0], newer[1], newer[2]
+        rows, effort = self._past[-1 - whole]
+        if part < 1e-9:
+            return [row[0] for row in rows], [row[1] for row in rows], effort
+        older, past_effort = self._past[-2 - whole]
+        pairs = list(zip(rows, older, strict=True))
+        position = [new[0] + part * (old[0] - new[0]) for new, old in pairs]
+        velocity = [new[1] + part * (old[1] - new[1]) for new, old in pairs]
+        return position, velocity, [new + part * (old - new) for new, old in zip(effort, past_effort, strict=True)]
 
-    def _draw(self) -> Array:
+    def _draw(self) -> list[list[float]]:
+        """Standard normal numbers for one reading, [3][J]; drawn in blocks, because single draws are slow."""
         if self._used >= len(self._noise):
-            self._noise, self._used = self._rng.standard_normal((_BLOCK, 3, self._joints)), 0
+            self._noise, self._used = self._rng.standard_normal((_BLOCK, 3, self._joints)).tolist(), 0
         self._used += 1
-        row: Array = self._noise[self._used - 1]
-        return row
+        return self._noise[self._used - 1]
+
+
+def _quantised(values: list[float], quantum: float) -> list[float]:
+    """``values`` in whole quanta. Beyond 1e15 quanta a float has no finer steps anyway, and infinities stay what they are."""
+    return [round(value / quantum) * quantum if abs(value) < 1e15 * quantum else value for value in values]

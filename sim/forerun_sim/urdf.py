@@ -33,7 +33,7 @@ class Link:
 
 @dataclass(frozen=True)
 class UrdfJoint:
-    """A joint: the child's frame stands at ``xyz`` [m], ``rpy`` [rad] in the parent's and moves along or about ``axis`` (unit)."""
+    """A joint: the child's frame stands at ``xyz`` [m], ``rpy`` [rad] in the parent's; it moves along or about ``axis``."""
 
     name: str
     type: str

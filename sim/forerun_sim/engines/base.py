@@ -1,4 +1,4 @@
-"""What a physics engine is to the rest: joints that take efforts and have a state. A new one is a file and a line of ``ENGINES``."""
+"""What a physics engine is to the rest: joints that take efforts and have a state. ``ENGINES`` lists them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from forerun_sim.actuators import JointRow
 from forerun_sim.errors import InputError
 from forerun_sim.randomization import Parameters
 from forerun_sim.spec import Actuators, Randomization, RobotSpec, Sensors
@@ -41,8 +42,9 @@ class Engine(Protocol):
     def reset(self, parameters: Parameters, position: Sequence[float], velocity: Sequence[float]) -> None:
         """Puts the joints at ``position`` and ``velocity`` [J] and takes over what ``parameters`` says about bodies."""
 
-    def step(self, effort: Sequence[float]) -> tuple[list[float], list[float]]:
-        """One physics step under ``effort`` [J]; returns positions and velocities [J] after it."""
+    def step(self, effort: Sequence[float]) -> Sequence[JointRow]:
+        """One physics step under ``effort`` [J]; returns the joints' states [J] after it, each beginning with position and
+        velocity."""
 
     def close(self) -> None:
         """Gives the engine's memory back. May be called twice."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import pybullet
 
+from forerun_sim.actuators import JointRow
 from forerun_sim.engines.base import Bodies, Hardware
 from forerun_sim.errors import ForerunError
 from forerun_sim.randomization import Parameters
@@ -96,14 +97,14 @@ class BulletEngine:
         for index, where, speed in zip(self._indices, position, velocity, strict=True):
             pybullet.resetJointState(self._body, index, where, speed, physicsClientId=self._client)
 
-    def step(self, effort: Sequence[float]) -> tuple[list[float], list[float]]:
+    def step(self, effort: Sequence[float]) -> Sequence[JointRow]:
         client = self._client
         pybullet.setJointMotorControlArray(
             self._body, self._indices, pybullet.TORQUE_CONTROL, forces=effort, physicsClientId=client
         )
         pybullet.stepSimulation(client)
-        rows = pybullet.getJointStates(self._body, self._indices, client)
-        return [row[0] for row in rows], [row[1] for row in rows]
+        rows: Sequence[JointRow] = pybullet.getJointStates(self._body, self._indices, client)
+        return rows
 
     def close(self) -> None:
         if self._client >= 0:

@@ -14,6 +14,7 @@ from typing import Literal
 import mujoco
 import numpy as np
 
+from forerun_sim.actuators import JointRow
 from forerun_sim.engines.base import Bodies, Hardware
 from forerun_sim.errors import ForerunError, InputError
 from forerun_sim.randomization import Parameters
@@ -88,11 +89,11 @@ class MujocoEngine:
         data.qvel[self._velocities] = velocity
         mujoco.mj_forward(model, data)
 
-    def step(self, effort: Sequence[float]) -> tuple[list[float], list[float]]:
+    def step(self, effort: Sequence[float]) -> Sequence[JointRow]:
         data = self._data
         data.qfrc_applied[self._velocities] = effort
         mujoco.mj_step(self._model, data, self._repeat)
-        return data.qpos[self._positions].tolist(), data.qvel[self._velocities].tolist()
+        return list(zip(data.qpos[self._positions].tolist(), data.qvel[self._velocities].tolist(), strict=True))
 
     def close(self) -> None:
         """MuJoCo's memory goes with the object."""

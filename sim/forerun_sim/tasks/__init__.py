@@ -1,1 +1,5 @@
+"""Tasks: reward, termination, goal and success on named features."""
 
+from forerun_sim.tasks.function import TaskFunction
+
+__all__ = ["TaskFunction"]
