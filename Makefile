@@ -61,12 +61,12 @@ $(READY): requirements.txt setup.py
 	export PIP_DISABLE_PIP_VERSION_CHECK=1; \
 	{ $(PINS); } > $(VENV)/pins.txt; \
 	if ! $(BIN)/python -c 'import pybullet' 2>/dev/null && \
-	   ! $(BIN)/pip install -q --dry-run --no-deps --only-binary=pybullet "$$(grep '^pybullet==' $(VENV)/pins.txt)" >/dev/null 2>&1; then \
+	   ! $(BIN)/pip install -qq --dry-run --no-deps --only-binary=pybullet "$$(grep '^pybullet==' $(VENV)/pins.txt)" >/dev/null 2>&1; then \
 	  echo 'There is no pybullet wheel for this Python: pip compiles it now, about 10 minutes, silent while it works.'; \
 	  command -v c++ >/dev/null || { echo 'That needs a C++ compiler, and there is none (Debian, Ubuntu: apt install g++).' >&2; exit 1; }; \
 	fi; \
-	$(BIN)/pip install -q -r $(VENV)/pins.txt; \
-	$(BIN)/pip install -q --no-deps --no-build-isolation -e .; \
+	$(BIN)/pip install -qq -r $(VENV)/pins.txt; \
+	$(BIN)/pip install -qq --no-deps --no-build-isolation -e .; \
 	touch $(READY); \
 	echo "$(VENV) is ready."
 

@@ -13,7 +13,17 @@ SHARE = "share/forerun"
 COMMON = ["pydantic>=2.5", "PyYAML>=6", "typer>=0.12", "rich>=13", "rosbags>=0.10", "mcap>=1.1"]
 RUN = ["onnxruntime>=1.17"]
 SIM = [*COMMON, "pybullet>=3.2.5", "gymnasium>=1.0"]
-TRAIN = [*COMMON, *RUN, "torch>=2.11", "onnx>=1.16", "safetensors>=0.4", "tensorboard>=2.15", "matplotlib>=3.8", "jinja2>=3.1", "cma>=3.3"]
+TRAIN = [
+    *COMMON,
+    *RUN,
+    "torch>=2.11",
+    "onnx>=1.16",
+    "safetensors>=0.4",
+    "tensorboard>=2.15",
+    "matplotlib>=3.8",
+    "jinja2>=3.1",
+    "cma>=3.3",
+]
 MUJOCO = ["mujoco>=3.1,<4"]
 # ROS 2 Jazzy for a machine that has none. The wheels exist for x86-64 Linux only; unpinned, pip takes a newer ROS.
 WHEELS = {

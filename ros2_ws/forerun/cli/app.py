@@ -1,0 +1,149 @@
+"""The commands of `forerun`: a name and a sentence each; a command's module is imported when it runs, not before."""
+
+from __future__ import annotations
+
+import errno
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import typer
+from rich.markup import escape
+from typer.core import TyperCommand, TyperGroup
+
+from forerun.cli.common import complain
+from forerun_sim.errors import ForerunError
+
+# What the user can put right: no room, no rights, no such path. Anything else is a bug and shows its traceback.
+_OF_THE_MACHINE = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EISDIR,
+    errno.EMFILE,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
+_EXTRA_OF = {
+    "cma": "train",
+    "gymnasium": "sim",
+    "jinja2": "train",
+    "matplotlib": "train",
+    "mujoco": "mujoco",
+    "onnx": "train",
+    "onnxruntime": "robot",
+    "pybullet": "sim",
+    "rclpy": "ros",
+    "rosbags": "sim",
+    "safetensors": "train",
+    "torch": "train",
+}
+
+
+class Entry(NamedTuple):
+    """Where a command lives: ``module`` under forerun.cli holds a function ``command``, or a Typer ``app`` of sub-commands."""
+
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    "demo": Entry("demo", "The whole loop on this machine, over real ROS 2; ends with a report."),
+    "simulate": Entry("simulate", "Collect trials of a randomized simulated robot into a bag."),
+    "train": Entry("train", "Learn a world model from bags, simulated or real."),
+    "export": Entry("export", "Make a bundle, which the controller runs, of a training run."),
+    "finetune": Entry("finetune", "Let a bundle learn from new bags; promoted only when better on held-out trials."),
+    "evaluate": Entry("evaluate", "Errors of a bundle's predictions on bags, k steps ahead."),
+    "inspect": Entry("inspect", "What a bundle, a bag or a robot holds."),
+    "bag": Entry("bag", "Make bags of logs that are none."),
+    "bench": Entry("bench", "Measure planner, training, simulator, bags and control loop."),
+}
+
+
+class Commands(TyperGroup):
+    """A group that shows its commands without importing them, and turns errors into messages and exit codes."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for name, entry in COMMANDS.items():
+            self.add_command(TyperCommand(name, help=entry.summary))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and name in COMMANDS:
+            command = load_command(name)
+        return name, command, rest
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ForerunError as error:
+            complain(str(error))
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            complain("interrupted")
+            raise typer.Exit(130) from error
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if package not in _EXTRA_OF:
+                raise
+            complain(f"this needs the package '{package}', which is not installed: pip install 'forerun[{_EXTRA_OF[package]}]'")
+            raise typer.Exit(1) from error
+        except OSError as error:
+            if error.errno not in _OF_THE_MACHINE:
+                raise
+            complain(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror))
+            raise typer.Exit(1) from error
+
+
+def load_command(name: str) -> Any:
+    """The command called ``name``, its module imported. A module's ``EXAMPLE`` is shown below its help."""
+    module = import_module(f"forerun.cli.{COMMANDS[name].module}")
+    if hasattr(module, "app"):
+        command = typer.main.get_command(module.app)
+    else:
+        single = typer.Typer(add_completion=False, rich_markup_mode="rich")
+        single.command(name)(module.command)
+        command = typer.main.get_command(single)
+    command.name = name
+    if hasattr(module, "EXAMPLE"):
+        lines = "\n".join(f"  {line}" for line in escape(module.EXAMPLE.strip()).splitlines())
+        command.help = f"{command.help or COMMANDS[name].summary}\n\n\b\nExample:\n{lines}"
+    return command
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"forerun {version('forerun')}")
+        raise typer.Exit
+
+
+@app.callback()
+def forerun(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version and exit."),
+) -> None:
+    """Lets a robot run ahead of itself: learn a world model from simulation and logs, plan in it, learn from every bag.
+
+    Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.
+
+    \b
+    Example:
+      forerun simulate cartpole --episodes 100 --out bags/cartpole
+      forerun train bags/cartpole --robot cartpole --out runs/cartpole
+      forerun export runs/cartpole --out bundles/cartpole
+    """
