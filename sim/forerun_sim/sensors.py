@@ -71,7 +71,7 @@ class SensorModel:
     def read(self, time: float) -> Reading | None:
         """What is reported now, at ``time``, or None where the reading is lost."""
         noise = self._draw()
-        position_noise, velocity_noise = self._scales
+        velocity_noise = self._scales[1]
         position, velocity, effort = self._at(self._back)
         measured = self._measured(position, noise[0])
         speed: list[float] = velocity
