@@ -1,0 +1,134 @@
+"""Asking the bundle for a plan, in the tick or beside it.
+
+A plan that takes longer than its tick must not delay the command. ``WorkerPlanner`` computes in a thread of its own (ONNX
+Runtime releases the interpreter while it computes), so the loop can give up waiting and use the last plan; the late one is
+taken when it is there.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forerun_models.bundle import Bundle, Carry, Decision
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call of act.onnx: for the tick at ``time`` [s], history [K, S+A], goal [G], noise [n], seconds since the last plan."""
+
+    bundle: Bundle
+    time: float
+    history: NDArray[np.float32]
+    goal: NDArray[np.float32]
+    noise: NDArray[np.float32]
+    elapsed: float
+    carry: Carry
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came of a request: a decision, or the error that came instead; ``duration`` of the computation [s]."""
+
+    request: Request
+    decision: Decision | None
+    error: str
+    duration: float
+
+
+class Planner(Protocol):
+    """Takes one request at a time."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is still being computed."""
+        ...
+
+    def submit(self, request: Request) -> None:
+        """Starts computing; only while not ``busy``."""
+        ...
+
+    def reply(self, timeout: float) -> Reply | None:
+        """The reply to the last request, waited for at most ``timeout`` [s]; None if there is none (yet)."""
+        ...
+
+    def close(self) -> None:
+        """Ends the planner."""
+        ...
+
+
+def decide(request: Request) -> Reply:
+    """Runs act.onnx. An error of the graph becomes the reply's ``error``: the loop falls back, it does not end."""
+    begin = time.perf_counter()
+    try:
+        decision = request.bundle.act(request.history, request.goal, request.noise, request.elapsed, request.carry)
+    except Exception as error:  # ONNX Runtime raises types of its own that share no base but Exception
+        return Reply(request, None, f"{type(error).__name__}: {error}", time.perf_counter() - begin)
+    return Reply(request, decision, "", time.perf_counter() - begin)
+
+
+class InlinePlanner:
+    """Computes in ``submit``, however long it takes: for lockstep, where the simulator waits."""
+
+    def __init__(self) -> None:
+        self._reply: Reply | None = None
+
+    @property
+    def busy(self) -> bool:
+        return False
+
+    def submit(self, request: Request) -> None:
+        self._reply = decide(request)
+
+    def reply(self, timeout: float) -> Reply | None:
+        reply, self._reply = self._reply, None
+        return reply
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+class WorkerPlanner:
+    """Computes in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._replies: queue.SimpleQueue[Reply] = queue.SimpleQueue()
+        self._busy = False
+        self._thread = threading.Thread(target=self._work, name="planner", daemon=True)
+        self._thread.start()
+
+    @property
+    def busy(self) -> bool:
+        return self._busy
+
+    @property
+    def thread_id(self) -> int:
+        """The thread's id as the operating system knows it, for its priority."""
+        return self._thread.native_id or 0
+
+    def submit(self, request: Request) -> None:
+        self._busy = True
+        self._requests.put(request)
+
+    def reply(self, timeout: float) -> Reply | None:
+        try:
+            reply = self._replies.get(timeout=timeout) if timeout > 0 else self._replies.get_nowait()
+        except queue.Empty:
+            return None
+        self._busy = False
+        return reply
+
+    def close(self) -> None:
+        """Ends the thread after the request under way; does not wait for it."""
+        self._requests.put(None)
+
+    def _work(self) -> None:
+        while (request := self._requests.get()) is not None:
+            self._replies.put(decide(request))

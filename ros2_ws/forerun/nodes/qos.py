@@ -1,0 +1,47 @@
+"""Quality of service of every topic, in one place."""
+
+from __future__ import annotations
+
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+
+def _profile(depth: int, *, reliable: bool = True, latched: bool = False) -> QoSProfile:
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=depth,
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+STATES_OUT = _profile(10)
+"""joint_states as ros2_control publishes it: reliable, so that both kinds of subscription match."""
+
+STATES_IN = _profile(10, reliable=False)
+"""joint_states as the controller reads it: a lost state is replaced by the next, waiting for it again would be worse."""
+
+STATES_LOCKSTEP = _profile(10)
+"""In lockstep no state may be lost."""
+
+COMMANDS = _profile(1)
+"""commands: the newest counts; ros2_control's forward controllers subscribe reliably."""
+
+STAMPED = _profile(10)
+"""~/command_stamped and ~/goal."""
+
+LATCHED = _profile(1, latched=True)
+"""trial and bundle: whoever comes late gets the last message."""
+
+ANNOUNCEMENTS = _profile(1)
+"""bundle from a publisher that latches nothing, as ``ros2 topic pub`` is without options."""
+
+VIEWS = _profile(1, reliable=True)
+"""~/predicted: for people who look."""
+
+DIAGNOSTICS = _profile(10)
+
+CLOCK = _profile(1, reliable=False)
+"""/clock as rclpy subscribes to it."""
+
+CLOCK_OUT = _profile(10)
+"""/clock as the simulator publishes it: both kinds of subscription match."""

@@ -1,0 +1,81 @@
+"""How every node starts, spins and ends.
+
+rclpy's own signal handler invalidates the context before a last command can be sent, so the signals are handled here: the first
+SIGINT or SIGTERM ends the spinning, then the node sends what it must, then rclpy is shut down. Further signals change nothing.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Protocol
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from forerun_sim.errors import ForerunError
+
+
+class Runnable(Protocol):
+    """A node with an end."""
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while the node wants to go on."""
+        ...
+
+    def close(self) -> None:
+        """Sends what must be sent before the node goes."""
+        ...
+
+
+class _StopSignal:
+    def __init__(self) -> None:
+        self.received = 0
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: object) -> None:
+        self.received = self.received or number
+
+
+def run(make: Callable[[], Node], args: list[str] | None) -> int:
+    """Makes the node and spins it until a signal or its own end; returns the exit code.
+
+    The node must be ``Runnable``. Errors for the user are printed without traceback.
+    """
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    stop = _StopSignal()
+    try:
+        return _spin(make, stop)
+    except ForerunError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+    finally:
+        rclpy.try_shutdown()
+
+
+def _spin(make: Callable[[], Node], stop: _StopSignal) -> int:
+    node = make()
+    runnable: Runnable = node
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    failed = False
+    try:
+        while not stop.received and runnable.exit_code is None:
+            executor.spin_once(timeout_sec=0.1)
+    except ForerunError:
+        raise
+    except Exception:
+        node.get_logger().fatal(f"a callback failed:\n{traceback.format_exc()}")
+        failed = True
+    finally:
+        runnable.close()
+        executor.remove_node(node)
+        executor.shutdown(timeout_sec=1.0)
+        node.destroy_node()
+    return 1 if failed else (runnable.exit_code or 0)

@@ -1,0 +1,216 @@
+"""A configured controller at work: the loop, its core, its outputs and its record. The node above it only translates."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import traceback
+from collections import Counter, deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rclpy.impl.rcutils_logger import RcutilsLogger
+
+from forerun.control.controller import Controller, Tick, Verdict
+from forerun.control.limits import Vector
+from forerun.control.loop import ClockPacer, Loop, MonotonicPacer, Pacer, StepPacer, set_priority
+from forerun.control.phase import PhaseLock
+from forerun.control.planning import Planner, WorkerPlanner
+from forerun.control.states import State
+from forerun.control.statistics import TickStatistics
+from forerun.files import write_file
+from forerun.nodes.outputs import Outputs
+from forerun_models.bundle import Bundle
+
+_EVENTS = 1000
+
+
+class Session:
+    """Runs from activate to deactivate, as often as it is asked to.
+
+    Args:
+        controller: decides.
+        planner: the controller's.
+        pacer: says when to tick.
+        phase: watches the arrivals of states, or None.
+        outputs: publish.
+        logger: of the node.
+        dry_run: commands are not sent.
+        priority: SCHED_FIFO priority of loop and planner, 0 for none.
+        clock: ROS time [ns], for latencies.
+    """
+
+    def __init__(
+        self,
+        controller: Controller,
+        planner: Planner,
+        pacer: Pacer,
+        phase: PhaseLock | None,
+        outputs: Outputs,
+        logger: RcutilsLogger,
+        *,
+        dry_run: bool,
+        priority: int,
+        clock: Callable[[], int],
+    ) -> None:
+        self.controller = controller
+        self.pacer = pacer
+        self.phase = phase
+        self.outputs = outputs
+        self.statistics = TickStatistics()
+        self.verdicts: Counter[str] = Counter()
+        self.events: deque[dict[str, Any]] = deque(maxlen=_EVENTS)
+        self.latest: Tick | None = None
+        self.failed = ""
+        self._planner = planner
+        self._logger = logger
+        self._dry_run = dry_run
+        self._priority = priority
+        self._clock = clock
+        self._loop: Loop | None = None
+        self._halted = False
+        self._swaps = 0
+        self._answered = -math.inf
+
+    @property
+    def running(self) -> bool:
+        """Whether the loop ticks."""
+        return self._loop is not None
+
+    def start(self) -> None:
+        """Begins to tick."""
+        self.controller.begin()
+        self.failed, self._halted, self.latest, self._answered = "", False, None, -math.inf
+        self.statistics = TickStatistics()
+        self.verdicts.clear()
+        self.events.clear()
+        self._swaps = self.controller.swaps
+        self._note("start", self.controller.bundle.digest)
+        if self._priority and isinstance(self._planner, WorkerPlanner):
+            refused = set_priority(self._planner.thread_id, self._priority)
+            if refused:
+                self._logger.warning(f"realtime_priority: {refused}")
+        self._loop = Loop(self.pacer, self._tick, self._loop_failed, self._priority)
+        self._loop.start()
+
+    def stop(self, reason: str) -> None:
+        """Ends the loop and leads the robot to the safe action, within the slew limit."""
+        loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        if not loop.stop():
+            self._logger.error("the tick under way does not end; stopping the robot without it")
+        if not self.failed:
+            self._halt()
+        self._note("stop", self.failed or reason)
+
+    def close(self) -> None:
+        """Ends the planner and destroys the publishers."""
+        self.stop("cleanup")
+        self._planner.close()
+        self.outputs.close()
+
+    # In the loop's thread ----------------------------------------------------------------------------------------------
+
+    def _tick(self, now: float) -> None:
+        begin = time.monotonic_ns()
+        if isinstance(self.pacer, StepPacer) and now <= self._answered:
+            self.outputs.send_again()
+            return
+        tick = self.controller.tick(now)
+        if self._halted:
+            return
+        self._send(now, tick.command, tick.state)
+        latency = math.nan
+        if tick.state is not None and tick.state.stamp and tick.verdict in (Verdict.PLAN, Verdict.BRIDGED):
+            latency = (self._clock() - tick.state.stamp) * 1e-9
+        self._answered = now
+        self.statistics.add(begin, (time.monotonic_ns() - begin) * 1e-9, latency)
+        self.statistics.missed = self.pacer.missed
+        self._record(tick)
+        if self.phase is not None and isinstance(self.pacer, MonotonicPacer):
+            self.pacer.shift(self.phase.correction(begin * 1e-9))
+
+    def _send(self, now: float, command: Vector | None, state: State | None) -> None:
+        if command is None:
+            return
+        self.outputs.send(command, state.stamp if state is not None else 0)
+        if self._dry_run:
+            self.controller.withheld(command)
+        else:
+            # In lockstep and simulated time the command counts from the tick on, in real time from its publication on.
+            self.controller.sent(time.monotonic() if isinstance(self.pacer, MonotonicPacer) else now, command)
+
+    def _record(self, tick: Tick) -> None:
+        self.verdicts[tick.verdict.value] += 1
+        before, self.latest = self.latest, tick
+        if before is None or (before.verdict, bool(before.reason)) != (tick.verdict, bool(tick.reason)):
+            self._note(tick.verdict.value, tick.reason)
+        if self.controller.swaps != self._swaps:
+            self._swaps = self.controller.swaps
+            self._note("swap", self.controller.bundle.digest)
+
+    def _loop_failed(self, error: Exception) -> None:
+        self.failed = f"{type(error).__name__}: {error}"
+        self._logger.fatal("the control loop failed:\n" + "".join(traceback.format_exception(error)))
+        self._halt()
+
+    # Stopping ----------------------------------------------------------------------------------------------------------
+
+    def _halt(self) -> None:
+        """Sends the safe action, at the control rate, until the command has arrived there."""
+        self._halted = True
+        period = self.controller.limits.period
+        now = self.latest.time if self.latest is not None else 0.0
+        state = self.latest.state if self.latest is not None else None
+        arrived = False
+        while not arrived:
+            time.sleep(period)
+            now = time.monotonic() if isinstance(self.pacer, MonotonicPacer) else now + period
+            command, arrived = self.controller.wind_down(now)
+            self._send(now, command, state)
+        self.outputs.flush()
+
+    # The record --------------------------------------------------------------------------------------------------------
+
+    def _note(self, kind: str, text: str) -> None:
+        self.events.append({"time": time.time(), "tick": self.statistics.ticks, "kind": kind, "reason": text})
+
+    def figures(self) -> dict[str, Any]:
+        """Everything measured since the start, JSON values only; times in ms, oldest first."""
+        bundle: Bundle = self.controller.bundle
+        arrays = {
+            "periods_ms": self.statistics.periods,
+            "compute_ms": self.statistics.compute,
+            "latency_ms": self.statistics.latency,
+        }
+        return {
+            "robot": bundle.manifest.robot,
+            "rate": bundle.manifest.rate,
+            "bundle": bundle.digest,
+            "summary": self.statistics.summary(),
+            "verdicts": dict(self.verdicts),
+            "swaps": self.controller.swaps,
+            "events": list(self.events),
+            **{name: np.round(values() * 1e3, 4).tolist() for name, values in arrays.items()},
+        }
+
+    def write_figures(self, path: str) -> None:
+        """Writes ``figures`` to the file ``path``.
+
+        Raises:
+            ForerunError: it cannot be written.
+        """
+        write_file(Path(path), json.dumps(self.figures(), allow_nan=False))
+
+
+def make_pacer(period: float, *, lockstep: bool, sim_time: bool, phase: PhaseLock | None) -> Pacer:
+    """The pacer that the node's parameters ask for."""
+    if lockstep:
+        return StepPacer()
+    if sim_time:
+        return ClockPacer(period)
+    return MonotonicPacer(period, phase.first if phase is not None else None)

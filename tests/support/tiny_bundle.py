@@ -1,0 +1,166 @@
+"""A small real bundle: act.onnx is a linear law built by hand, so a test knows what the controller must command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from forerun_models.bundle import Manifest, ParityCase, write
+
+
+@dataclass(frozen=True)
+class Law:
+    """``plan[h] = bias + ramp * h + gain @ state`` for h < horizon; the state is predicted to move by ``drift`` a step.
+
+    ``effort`` multiplies matrices of 512 x 512 that many times before it answers, to be slow.
+    """
+
+    gain: Sequence[Sequence[float]] = ((0.0, 0.0, 0.0, 0.0),)
+    bias: Sequence[float] = (1.0,)
+    ramp: Sequence[float] = (0.0,)
+    drift: Sequence[float] = (0.0, 0.0, 0.0, 0.0)
+    horizon: int = 8
+    disagreement: float = 0.1
+    effort: int = 0
+
+
+@dataclass(frozen=True)
+class Body:
+    """The robot of a tiny bundle; a cart and pole unless told otherwise."""
+
+    robot: str = "cartpole"
+    task: str = "swing_up"
+    joints: tuple[str, ...] = ("slider", "hinge")
+    actions: tuple[str, ...] = ("slider",)
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+    def manifest(self, horizon: int) -> Manifest:
+        """The content of bundle.json."""
+        values = self._nominal(horizon) | self.overrides
+        vectors = {name for name, value in self._nominal(horizon).items() if isinstance(value, np.ndarray)}
+        return Manifest(**{name: np.asarray(value, float) if name in vectors else value for name, value in values.items()})
+
+    def _nominal(self, horizon: int) -> dict[str, Any]:
+        joints, actions = len(self.joints), len(self.actions)
+        return {
+            "robot": self.robot,
+            "task": self.task,
+            "agent": "linear",
+            "joints": self.joints,
+            "actions": self.actions,
+            "interfaces": ("effort",) * actions,
+            "position_lower": np.full(joints, -np.inf),
+            "position_upper": np.full(joints, np.inf),
+            "velocity_limit": np.full(joints, np.inf),
+            "deceleration": np.full(joints, np.nan),
+            "command_lower": np.full(actions, -10.0),
+            "command_upper": np.full(actions, 10.0),
+            "slew": np.full(actions, 100.0),
+            "rate": 50.0,
+            "history": 4,
+            "horizon": horizon,
+            "command_delay": 0.0,
+            "safe_action": "zero",
+            "damp_gain": 0.0,
+            "stale_after": 0.1,
+            "max_misses": 5,
+            "velocity_margin": 1.2,
+            "goal_names": (),
+            "goal_default": np.zeros(0),
+            "noise_size": 3,
+            "carry": {"carry_count": ((1, 1), 0.0)},
+            "thresholds": {},
+            "joint_states_topic": "joint_states",
+            "commands_topic": "commands",
+            "trained_on": {},
+            "metrics": {},
+            "parent": None,
+            "files": {},
+        }
+
+
+def tiny_bundle(path: Path, law: Law | None = None, body: Body | None = None) -> Path:
+    """Writes the bundle folder ``path`` and returns it."""
+    law, body = law or Law(), body or Body()
+    manifest = body.manifest(law.horizon)
+    graph = _graph(law, manifest)
+    return write(path, manifest, {"act.onnx": graph}, [_parity(law, manifest)])
+
+
+def _f32(values: Any) -> NDArray[np.float32]:
+    return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def _graph(law: Law, manifest: Manifest) -> bytes:
+    size, actions, horizon = manifest.state_size, manifest.action_size, law.horizon
+    steps = np.arange(horizon, dtype=np.float32)[:, None]
+    constants = {
+        "last": np.array([-1], dtype=np.int64),
+        "rows_end": np.array([np.iinfo(np.int64).max], dtype=np.int64),
+        "zero": np.array([0], dtype=np.int64),
+        "state_end": np.array([size], dtype=np.int64),
+        "axis_rows": np.array([1], dtype=np.int64),
+        "axis_columns": np.array([2], dtype=np.int64),
+        "gain": _f32(np.reshape(law.gain, (actions, size)).T),
+        "offsets": _f32(np.asarray(law.bias)[None] + steps * np.asarray(law.ramp)[None])[None],
+        "drifts": _f32((steps + 1) * np.asarray(law.drift)[None])[None],
+        "one": _f32(1.0),
+        "value_constant": _f32([0.0]),
+        "disagreement_constant": _f32([law.disagreement]),
+    }
+    nodes = [
+        helper.make_node("Slice", ["history", "last", "rows_end", "axis_rows"], ["newest"]),
+        helper.make_node("Slice", ["newest", "zero", "state_end", "axis_columns"], ["state"]),
+        helper.make_node("MatMul", ["state", "gain"], ["feedback"]),
+        helper.make_node("Add", ["state", "drifts"], ["predicted"]),
+        helper.make_node("Identity", ["value_constant"], ["value"]),
+        helper.make_node("Identity", ["disagreement_constant"], ["disagreement"]),
+        helper.make_node("Add", ["carry_count", "one"], ["next_carry_count"]),
+    ]
+    feedback = "feedback"
+    if law.effort:
+        constants |= {"matrix": _f32(np.eye(512)), "nothing": _f32(0.0)}
+        nodes.append(helper.make_node("Mul", ["matrix", "carry_count"], ["work_0"]))
+        for i in range(law.effort):
+            nodes.append(helper.make_node("MatMul", [f"work_{i}", "matrix"], [f"work_{i + 1}"]))
+        nodes += [
+            helper.make_node("ReduceMax", [f"work_{law.effort}"], ["worked"], keepdims=0),
+            helper.make_node("Mul", ["worked", "nothing"], ["no_change"]),
+            helper.make_node("Add", ["feedback", "no_change"], ["late_feedback"]),
+        ]
+        feedback = "late_feedback"
+    nodes.append(helper.make_node("Add", [feedback, "offsets"], ["plan"]))
+    row = size + actions
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [
+            helper.make_tensor_value_info("history", TensorProto.FLOAT, [1, manifest.history, row]),
+            helper.make_tensor_value_info("carry_count", TensorProto.FLOAT, [1, 1]),
+        ],
+        [
+            helper.make_tensor_value_info("plan", TensorProto.FLOAT, [1, horizon, actions]),
+            helper.make_tensor_value_info("predicted", TensorProto.FLOAT, [1, horizon, size]),
+            helper.make_tensor_value_info("value", TensorProto.FLOAT, [1]),
+            helper.make_tensor_value_info("disagreement", TensorProto.FLOAT, [1]),
+            helper.make_tensor_value_info("next_carry_count", TensorProto.FLOAT, [1, 1]),
+        ],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def _parity(law: Law, manifest: Manifest) -> ParityCase:
+    history = np.zeros((1, manifest.history, manifest.state_size + manifest.action_size), np.float32)
+    steps = np.arange(law.horizon)[:, None]
+    plan = _f32(np.asarray(law.bias)[None] + steps * np.asarray(law.ramp)[None])[None]
+    return ParityCase("act", {"history": history, "carry_count": _f32([[0.0]])}, {"plan": plan})
