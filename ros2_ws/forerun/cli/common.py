@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Protocol, TypeVar
@@ -13,6 +12,7 @@ from typing import Annotated, Any, Protocol, TypeVar
 import typer
 from rich.console import Console
 
+from forerun.plain import plain
 from forerun_sim.files import write_file
 
 Item = TypeVar("Item")
@@ -47,21 +47,6 @@ def emit(result: Mapping[str, Any], json_file: Path | None) -> None:
         sys.stdout.flush()
     else:
         write_file(json_file, text)
-
-
-def plain(value: Any) -> Any:
-    """``value`` (mappings, sequences, numpy arrays and numbers, paths) as strict JSON values."""
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    return str(value)
 
 
 class Bar(Protocol):
