@@ -58,7 +58,7 @@ def animate(spec: RobotSpec, episodes: Sequence[tuple[str, Episode]]) -> bytes |
 
 
 class _View:
-    """From metres to pixels. Everything that moves fits, at the same scale in every panel; wide robots stand one above the other."""
+    """From metres to pixels. All that moves fits, at one scale in every panel; wide robots stand one above the other."""
 
     def __init__(self, scenes: Sequence[Scene]) -> None:
         shown = [points for scene in scenes for points in scene.pivots]
