@@ -117,7 +117,7 @@ def sample_initial(
 
 def wide_initial(joints: tuple[Joint, ...], seed: int, episode: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Initial positions and velocities [J] all over the state space: any angle, the inner 80 % of limited joints, and velocities
-    within 40 % of their limits (of 5 rad/s or m/s where there is none), towards the middle near a position limit."""
+    within 40 % of their limits (of 10 rad/s or m/s where there is none), towards the middle near a position limit."""
     rng = stream(seed, episode, "wide")
     position, velocity = np.zeros(len(joints)), np.zeros(len(joints))
     for index, joint in enumerate(joints):
@@ -128,5 +128,5 @@ def wide_initial(joints: tuple[Joint, ...], seed: int, episode: int) -> tuple[ND
             where *= 0.8
             speed = speed * (1.0 - abs(where)) if speed * where > 0 else speed
         position[index] = 0.5 * (lower + upper) + 0.5 * (upper - lower) * where
-        velocity[index] = 0.4 * (joint.velocity or 5.0) * speed
+        velocity[index] = 0.4 * (joint.velocity or 10.0) * speed
     return position, velocity
