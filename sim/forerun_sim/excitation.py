@@ -79,6 +79,7 @@ class Excitation:
         self._last = np.clip(np.zeros(len(driven)), self._lower, self._upper)
         self._positional = [joint.interface == "position" for _, joint in driven]
         self._joints = [index for index, _ in driven]
+        self._speeds = [joint.velocity for _, joint in driven]
         self._ranges = [_range(joint) for _, joint in driven]
         self._waves = (
             np.stack([_wave(rng, steps, spec.control.period) for _ in driven], axis=1) if driven else np.zeros((steps, 0))
