@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
+from forerun.control.limits import SafetySettings
+from forerun.control.planning import Planner
 from forerun_models.bundle import Bundle, load
+from support.bench import Bench
 from support.tiny_bundle import Body, Law, tiny_bundle
-
-Make = Callable[..., Bundle]
 
 
 @pytest.fixture(scope="session")
-def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> Make:
-    """``make_bundle(law, **overrides)`` is a loaded tiny bundle; equal arguments give the same one."""
+def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
+    """``make_bundle(law, **overrides)`` writes, loads and returns a tiny bundle."""
 
     def make(law: Law | None = None, **overrides: Any) -> Bundle:
-        body = Body(
-            joints=overrides.pop("joints", Body.joints), actions=overrides.pop("actions", Body.actions), overrides=overrides
-        )
+        names = {key: overrides.pop(key) for key in ("robot", "joints", "actions") if key in overrides}
+        body = Body(**names, overrides=overrides)
         return load(tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny", law, body))
+
+    return make
+
+
+@pytest.fixture
+def bench(make_bundle: Callable[..., Bundle]) -> Callable[..., Bench]:
+    """``bench(law, safety=..., **overrides)``."""
+
+    def make(
+        law: Law | None = None, *, safety: SafetySettings | None = None, planner: Planner | None = None, **overrides: Any
+    ) -> Bench:
+        return Bench(make_bundle(law, **overrides), safety, planner)
 
     return make
