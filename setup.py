@@ -10,7 +10,7 @@ PACKAGES = [name for top, folder in FLOORS.items() for name in find_packages(fol
 SHARE = "share/forerun"
 
 # What the command line and the files need, on every machine but the robot.
-COMMON = ["pydantic>=2.5", "PyYAML>=6", "typer>=0.12", "rich>=13", "rosbags>=0.10", "mcap>=1.1"]
+COMMON = ["pydantic>=2.5", "PyYAML>=6", "typer>=0.12", "rich>=13", "rosbags>=0.10", "mcap>=1.5"]
 RUN = ["onnxruntime>=1.17"]
 SIM = [*COMMON, "pybullet>=3.2.5", "gymnasium>=1.0"]
 TRAIN = [

@@ -134,13 +134,12 @@ class _Arrays:
 
 def _load(path: Path) -> Iterator[tuple[str, NDArray[np.generic]]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise InputError(f"{path}: is a single array; expected an .npz file with named arrays")
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise InputError(f"{path}: is a single array; expected an .npz file with named arrays")
+        with file:
             for name in file.files:
                 yield name, file[name]
-    except InputError:
-        raise
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:

@@ -125,8 +125,8 @@ def _trial(
     if len(rows) < SHORTEST:
         return None
     meta = {
-        "simulated": simulated,
         **segment.data,
+        "simulated": segment.data.get("simulated", simulated) is True,
         "velocity": "derived" if states.derive.any() else "measured",
         "effort": states.effort,
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -159,6 +160,9 @@ class StreamWriter:
             write_file(self.path / "metadata.yaml", text)
             sync_folder(self.path)
         except OSError as error:
+            # Closing flushes again, and fails again for the reason that is reported here.
+            with suppress(OSError):
+                self._stream.close()
             raise self._failed(error) from error
 
     def __enter__(self) -> StreamWriter:
