@@ -1,7 +1,7 @@
 """Files and folders that appear whole or not at all.
 
-Everything is written beside its target under a hidden temporary name, brought to the disk, and renamed. Whatever goes wrong on the
-way (full disk, Ctrl-C, a bug) leaves the target as it was and removes the temporary.
+Everything is written beside its target under a hidden temporary name, brought to the disk, and renamed. Whatever goes wrong on
+the way (full disk, Ctrl-C, a bug) leaves the target as it was and removes the temporary.
 """
 
 from __future__ import annotations

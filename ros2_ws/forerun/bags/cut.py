@@ -63,8 +63,9 @@ def cut(path: Path, states: States, commands: Commands, markers: list[Marker], p
         InputError: a clock goes back by more than a control period and no ``trial`` message says why.
     """
     tolerance = round(period * 1e9)
-    bounds = _settle(path, states, _announced(states, markers), tolerance)
-    bounds = _split_gaps(states, bounds, tolerance, notes)
+    longest = _longest_step(states.time, period)
+    bounds = _settle(path, states, _announced(states, markers, longest), tolerance)
+    bounds = _split_gaps(states, bounds, longest, notes)
     if _other_clock(states, commands):
         notes.append(f"{commands.topic} was received on another clock than {states.topic} is stamped with; it was carried over")
     segments, late, twice = [], 0, 0
@@ -84,15 +85,28 @@ def cut(path: Path, states: States, commands: Commands, markers: list[Marker], p
     return segments
 
 
-def _announced(states: States, markers: list[Marker]) -> list[_Bound]:
+def _longest_step(time: Ints, period: float) -> float:
+    """Time between two states [ns] up to which they belong together."""
+    steps = np.diff(time)
+    rising = steps[steps > 0]
+    return max(5 * float(np.median(rising)) if len(rising) else 0.0, 3e9 * period)
+
+
+def _announced(states: States, markers: list[Marker], longest: float) -> list[_Bound]:
     """Where ``trial`` messages say that a segment begins, and the beginning of the bag."""
+    gaps = np.flatnonzero(np.diff(states.time) > longest) + 1
     bounds = [_Bound(0, np.iinfo(np.int64).min, {})]
     for marker in markers:
         row = int(np.searchsorted(states.order, marker.order))
         stamp = marker.data.get("stamp_ns")
         if isinstance(stamp, int):
             row = _first_from(states.time, row, stamp)
-        bounds.append(_Bound(row, marker.order, marker.data))
+        elif len(gaps):
+            # A robot that was reset pauses: a gap nearby is where the trial began.
+            nearest = int(gaps[np.abs(gaps - row).argmin()])
+            row = nearest if abs(nearest - row) <= IN_FLIGHT else row
+        before = int(states.order[row]) if row < len(states) else marker.order
+        bounds.append(_Bound(row, min(marker.order, before), marker.data))
     return _nonempty(bounds, len(states))
 
 
@@ -144,11 +158,8 @@ def _goes_back(path: Path, topic: str, time: Ints, at: int, message: int) -> str
     )
 
 
-def _split_gaps(states: States, bounds: list[_Bound], period: int, notes: list[str]) -> list[_Bound]:
+def _split_gaps(states: States, bounds: list[_Bound], longest: float, notes: list[str]) -> list[_Bound]:
     steps = np.diff(states.time)
-    if not (steps > 0).any():
-        return bounds
-    longest = max(5 * float(np.median(steps[steps > 0])), 3 * period)
     rows = {bound.row for bound in bounds}
     gaps = [int(row) + 1 for row in np.flatnonzero(steps > longest) if row + 1 not in rows]
     if not gaps:

@@ -37,11 +37,12 @@ BETWEEN_TRIALS = 10**9
 
 
 class Record(Protocol):
-    """One run as a plant gives it. ``command[i]`` is given at ``time[i]`` and held until ``time[i + 1]``.
+    """One run as a plant gives it. ``command[i]`` is given at ``command_time[i]`` and held until ``command_time[i + 1]``.
 
     Attributes:
-        time: [T] s, rising.
-        position, velocity, effort: [T, J], joint order of robot.yaml.
+        time: [N] s, rising: when states were read; lost readings are missing.
+        position, velocity, effort: [N, J], joint order of robot.yaml.
+        command_time: [T] s, rising.
         command: [T, A] in command units.
         meta: what is to be known about the run; JSON values.
     """
@@ -54,6 +55,8 @@ class Record(Protocol):
     def velocity(self) -> Floats: ...
     @property
     def effort(self) -> Floats: ...
+    @property
+    def command_time(self) -> Floats: ...
     @property
     def command(self) -> Floats: ...
     @property
@@ -142,14 +145,16 @@ class BagWriter:
         velocity: Floats | None,
         effort: Floats | None,
         command: Floats,
+        command_stamps: ArrayLike | None = None,
     ) -> None:
-        """Write states and commands in turns: the command of row i is sent just after, and with the time of, state i.
+        """Write states and commands in turns: a command with the time of a state is sent just after it.
 
         Args:
-            stamps: [T] ns.
+            stamps: [N] ns.
             spec: the robot; gives topics and names.
-            position, velocity, effort: [T, J].
+            position, velocity, effort: [N, J].
             command: [T, A].
+            command_stamps: [T] ns; those of the states if absent, and then T = N.
         """
         stamps = np.asarray(stamps, np.int64)
         states = encode.joint_states(stamps, spec.joint_names, position, velocity, effort)
@@ -157,9 +162,11 @@ class BagWriter:
         measured = self._connect(spec.topics.joint_states, JOINT_STATE)
         given = self._connect(spec.topics.commands, MULTI_ARRAY)
         writer = self._open()
-        for stamp, state, values in zip(stamps.tolist(), states, commands, strict=True):
-            writer.write(measured, stamp, state)
-            writer.write(given, stamp, values)
+        given_at = stamps if command_stamps is None else np.asarray(command_stamps, np.int64)
+        messages = [(stamp, measured, state) for stamp, state in zip(stamps.tolist(), states, strict=True)]
+        messages += [(stamp, given, values) for stamp, values in zip(given_at.tolist(), commands, strict=True)]
+        for stamp, connection, data in sorted(messages, key=lambda message: message[0]):
+            writer.write(connection, stamp, data)
 
     def write_raw(self, topic: str, msgtype: str, stamp: int, data: bytes) -> None:
         """Write one serialized message (CDR) that was received at ``stamp`` [ns]."""
@@ -208,12 +215,13 @@ def write_trials(
     count, clock = 0, 0
     with BagWriter(path, storage=storage, robot=spec.name, simulated=simulated, overwrite=overwrite) as bag:
         for record in records:
-            stamps = nanoseconds(record.time)
-            stamps += clock - int(stamps[0])
+            stamps, given = nanoseconds(record.time), nanoseconds(record.command_time)
+            shift = clock - int(stamps[0])
+            stamps, given = stamps + shift, given + shift
             meta = {"id": count, **record.meta, "robot": spec.name, "simulated": simulated, "stamp_ns": int(stamps[0])}
             bag.trial(int(stamps[0]), meta)
-            bag.run(stamps, spec, record.position, record.velocity, record.effort, record.command)
-            clock = int(stamps[-1]) + BETWEEN_TRIALS
+            bag.run(stamps, spec, record.position, record.velocity, record.effort, record.command, given)
+            clock = max(int(stamps[-1]), int(given[-1])) + BETWEEN_TRIALS
             count += 1
         if not count:
             raise InputError(f"{path}: there is no run to write")

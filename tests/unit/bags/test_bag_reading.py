@@ -237,6 +237,16 @@ def test_stamp_in_the_trial_message_counts_where_messages_overtook_each_other(tm
     assert (len(first), len(second)) == (50, 50) and second.start == 0.5
 
 
+@pytest.mark.parametrize("late", [-6, 0, 6])
+def test_trial_begins_at_the_pause_where_its_message_came_early_or_late(tmp_path: Path, late: int) -> None:
+    old, new = swing(every(0.01, 100)), swing(every(0.01, 80, start=1.5))
+    messages = [*old, *new]
+    messages.insert(len(old) + late, trial_message(1_500_000_000, id="next"))
+    first, second = load_trials(foreign_bag(tmp_path / "bag", messages, storage="sqlite3"), robot(), note=quiet)
+    assert (len(first), len(second)) == (100, 80)
+    assert "id" not in first.meta and second.meta["id"] == "next" and "part" not in second.meta
+
+
 def test_two_first_rows_of_the_same_time_are_one(tmp_path: Path) -> None:
     stamps = [0, 0, *every(0.01, 30)[1:]]
     (trial,) = load_trials(foreign_bag(tmp_path / "bag", swing(stamps)), robot(), note=quiet)
