@@ -37,13 +37,14 @@ BETWEEN_TRIALS = 10**9
 
 
 class Record(Protocol):
-    """One run as a plant gives it. ``command[i]`` is given at ``command_time[i]`` and held until ``command_time[i + 1]``.
+    """One run as a plant gives it. ``command[i]`` is given at ``time[i]`` and held until ``time[i + 1]``.
+
+    A run in which readings were lost has fewer states than commands, and says in ``command_time`` [T] when it gave each command.
 
     Attributes:
-        time: [N] s, rising: when states were read; lost readings are missing.
+        time: [N] s, rising.
         position, velocity, effort: [N, J], joint order of robot.yaml.
-        command_time: [T] s, rising.
-        command: [T, A] in command units.
+        command: [T, A] in command units; T = N without ``command_time``.
         meta: what is to be known about the run; JSON values.
     """
 
@@ -55,8 +56,6 @@ class Record(Protocol):
     def velocity(self) -> Floats: ...
     @property
     def effort(self) -> Floats: ...
-    @property
-    def command_time(self) -> Floats: ...
     @property
     def command(self) -> Floats: ...
     @property
@@ -215,7 +214,7 @@ def write_trials(
     count, clock = 0, 0
     with BagWriter(path, storage=storage, robot=spec.name, simulated=simulated, overwrite=overwrite) as bag:
         for record in records:
-            stamps, given = nanoseconds(record.time), nanoseconds(record.command_time)
+            stamps, given = nanoseconds(record.time), nanoseconds(getattr(record, "command_time", record.time))
             shift = clock - int(stamps[0])
             stamps, given = stamps + shift, given + shift
             meta = {"id": count, **record.meta, "robot": spec.name, "simulated": simulated, "stamp_ns": int(stamps[0])}
