@@ -208,6 +208,9 @@ def _joint(element: ElementTree.Element) -> UrdfJoint:
     length = float(np.linalg.norm(axis))
     if length == 0:
         raise ValueError(f"{where} has the axis 0 0 0")
+    if kind == "prismatic" and abs(length - 1.0) > 1e-3:
+        # Readers disagree on whether such a joint moves by its position or by its position times the length.
+        raise ValueError(f"{where} moves along an axis of length {length:.4g}: give it the length 1")
     x, y, z = (float(value) for value in axis / length)
     limit = element.find("limit")
     bounds = {}
