@@ -215,10 +215,10 @@ def write_trials(
     with BagWriter(path, storage=storage, robot=spec.name, simulated=simulated, overwrite=overwrite) as bag:
         for record in records:
             stamps, given = nanoseconds(record.time), nanoseconds(getattr(record, "command_time", record.time))
-            shift = clock - int(stamps[0])
-            stamps, given = stamps + shift, given + shift
+            begin = min(int(stamps[0]), int(given[0]))
+            stamps, given = stamps - begin + clock, given - begin + clock
             meta = {"id": count, **record.meta, "robot": spec.name, "simulated": simulated, "stamp_ns": int(stamps[0])}
-            bag.trial(int(stamps[0]), meta)
+            bag.trial(clock, meta)
             bag.run(stamps, spec, record.position, record.velocity, record.effort, record.command, given)
             clock = max(int(stamps[-1]), int(given[-1])) + BETWEEN_TRIALS
             count += 1

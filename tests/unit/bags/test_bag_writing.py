@@ -38,14 +38,24 @@ class Run:
     position: Floats
     velocity: Floats
     effort: Floats
+    command_time: Floats
     command: Floats
     meta: dict[str, Any] = field(default_factory=dict)
 
 
 def run(rows: int = 100, seed: int = 0, start: float = 0.0, step: float = 0.01) -> Run:
     rng = np.random.default_rng(seed)
-    values = [rng.normal(size=(rows, 2)) for _ in range(4)]
-    return Run(start + np.arange(rows) * step, *values, meta={"id": f"run {seed}", "seed": seed, "randomization": {"mass": 1.5}})
+    times = start + np.arange(rows) * step
+    position, velocity, effort, command = (rng.normal(size=(rows, 2)) for _ in range(4))
+    return Run(
+        times,
+        position,
+        velocity,
+        effort,
+        times,
+        command,
+        meta={"id": f"run {seed}", "seed": seed, "randomization": {"mass": 1.5}},
+    )
 
 
 def content(path: Path) -> dict[str, bytes]:
@@ -65,6 +75,24 @@ def test_trials_come_back_as_they_were_written(tmp_path: Path, storage: Any) -> 
         assert trial.meta["simulated"] is True and trial.meta["id"] == written.meta["id"]
         assert trial.meta["randomization"] == {"mass": 1.5} and trial.meta["effort"] is True
     assert trials[1].start - (trials[0].start + trials[0].duration) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("lead", [-0.004, 0.0, 0.003])
+def test_states_and_commands_of_different_rates_keep_their_times(tmp_path: Path, lead: float) -> None:
+    written = run(500, step=0.002, start=7.0)
+    written.command_time = 7.0 + lead + np.arange(100) * 0.01
+    written.command = written.command[:100]
+    write_trials(tmp_path / "bag", [written, written], robot())
+    first, second = load_trials(tmp_path / "bag", robot(), note=lambda text: None)
+    # The grid begins with the first state at which a command is known.
+    assert len(first) == len(second) == 100
+    np.testing.assert_allclose(first.states, second.states, atol=1e-5)
+    begin = 0.004 if lead > 0 else 0.0
+    expected = written.position[round(begin / 0.002) :: 5]
+    np.testing.assert_allclose(first.states[:, :2], expected[: len(first)], atol=1e-5)
+    share = (begin - lead) / 0.01
+    blend = (1 - share) * written.command[:-1] + share * written.command[1:]
+    np.testing.assert_allclose(first.actions[:98], blend[:98], atol=1e-5)
 
 
 @given(st.lists(st.floats(0, 2**31 - 1), min_size=1, max_size=20))
