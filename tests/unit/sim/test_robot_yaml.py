@@ -152,8 +152,9 @@ def test_unknown_robot_lists_those_that_exist() -> None:
             "axis of length 1.414",
         ),
         (
-            "<robot><link name='a'/><link name='b'/><joint name='slider' type='prismatic'><parent link='a'/><child link='b'/></joint>"
-            "<link name='c'/><joint name='hinge' type='continuous'><parent link='b'/><child link='c'/></joint></robot>",
+            "<robot><link name='a'/><link name='b'/><joint name='slider' type='prismatic'><parent link='a'/>"
+            "<child link='b'/></joint><link name='c'/><joint name='hinge' type='continuous'>"
+            "<parent link='b'/><child link='c'/></joint></robot>",
             "has no mass",
         ),
     ],
