@@ -328,9 +328,11 @@ class ControllerNode(LifecycleNode):  # type: ignore[misc]
         level, message = self._level(session)
         now = time.monotonic()
         changed = (level, message.split(" is ")[0]) != self._last_status
-        if changed and level in (DiagnosticStatus.WARN, DiagnosticStatus.ERROR):
-            log = self.get_logger().warning if level == DiagnosticStatus.WARN else self.get_logger().error
-            log(message)
+        # rclpy wants each line of code to log at one severity.
+        if changed and level == DiagnosticStatus.WARN:
+            self.get_logger().warning(message)
+        if changed and level == DiagnosticStatus.ERROR:
+            self.get_logger().error(message)
         if changed or now >= self._status_due:
             self._last_status, self._status_due = (level, message.split(" is ")[0]), now + 1.0
             self._publish_status(session, level, message)

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,7 @@ class SimulatorNode(Node):  # type: ignore[misc]
         )
         self._next_episode: int | None = values["episode"]
         self._anchor = (0.0, _ORIGIN)
+        self._arrivals: deque[tuple[float, NDArray[np.float64]]] = deque(maxlen=1000)
         self._trials = 0
         self._answers: queue.SimpleQueue[tuple[int, NDArray[np.float64]]] = queue.SimpleQueue()
         self._ending = threading.Event()
@@ -159,10 +161,11 @@ class SimulatorNode(Node):  # type: ignore[misc]
         """Steps to ``now`` [s, monotonic] and publishes what the joints report then."""
         if self._next_episode is not None:
             self._begin()
+            self._arrivals.clear()
             # Simulated time stands still during the pause and then goes on from the episode's start.
             self._anchor = (now + _PAUSE / self._factor, self._simulation.time)
             return
-        target = self._anchor[1] + (now - self._anchor[0]) * self._factor
+        target = self._simulated(now)
         if target <= self._simulation.time:
             return
         behind = target - self._simulation.time - 10 * self._period
@@ -170,6 +173,9 @@ class SimulatorNode(Node):  # type: ignore[misc]
             # The process was suspended: the plant goes on from where it was instead of racing after the clock.
             self._anchor = (self._anchor[0] + behind / self._factor, self._anchor[1])
             target -= behind
+        while self._arrivals:
+            arrived, values = self._arrivals.popleft()
+            self._simulation.command(self._simulated(arrived), values)
         try:
             reading = self._simulation.advance(target)
         except UnstablePhysics as error:
@@ -196,7 +202,11 @@ class SimulatorNode(Node):  # type: ignore[misc]
             )
             self.get_logger().error(text, throttle_duration_sec=1.0)
             return
-        self._simulation.command(self._anchor[1] + (arrived - self._anchor[0]) * self._factor, values)
+        self._arrivals.append((arrived, values))
+
+    def _simulated(self, moment: float) -> float:
+        """Simulated time at ``moment`` [s, monotonic]. In the simulation's thread, which alone moves the anchor."""
+        return self._anchor[1] + (moment - self._anchor[0]) * self._factor
 
     # Lockstep ----------------------------------------------------------------------------------------------------------
 
