@@ -43,9 +43,9 @@ def svg(figure: Figure) -> str:
     return buffer.getvalue()
 
 
-def charts(data: ReportData) -> dict[str, str]:
-    """Name -> SVG of every chart for which there is something to show."""
-    drawn: dict[str, str] = {}
+def charts(data: ReportData) -> dict[str, str | None]:
+    """Name -> SVG of each chart; None where there is nothing to show."""
+    drawn: dict[str, str | None] = dict.fromkeys(("learning", "k_step", "returns", "traces", "ticks"))
     with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
         if data.curves:
             drawn["learning"] = svg(learning(data.curves))

@@ -42,7 +42,7 @@ def html(data: ReportData) -> str:
     return environment.from_string(template).render(
         data=data,
         headline=headline(data),
-        charts={name: _uri("image/svg+xml", drawn.encode()) for name, drawn in charts(data).items()},
+        charts={name: drawn and _uri("image/svg+xml", drawn.encode()) for name, drawn in charts(data).items()},
         animation=_animation(data),
         rows=[(row, _mark(row)) for row in data.rows],
         ticks=_tick_table(data),
