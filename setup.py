@@ -55,7 +55,7 @@ def tree(source, target):
 setup(
     name="forerun",
     version="0.1.0",
-    description="Lets a robot run ahead of itself: learns a world model, plans in it in real time, keeps learning from every bag.",
+    description="Lets a robot run ahead of itself: learns a world model, plans in it, keeps learning from every bag.",
     license="Apache-2.0",
     packages=PACKAGES,
     package_dir={top: f"{folder}/{top}" for top, folder in FLOORS.items()},
