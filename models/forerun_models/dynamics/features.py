@@ -1,7 +1,10 @@
 """What a network sees of a history: the newest state, how it came about, and the commands. Private to the models.
 
-Angles of continuous joints enter as sine and cosine, older rows as differences to the newest one, so that nothing depends on
-how often a joint has turned. All inputs and targets are standardised by statistics of the training data.
+Angles of continuous joints enter as sine and cosine, and so do sums of neighbouring ones (in a chain, the angle of a link to
+the world); squares of velocities and of their sums span the products that centrifugal and Coriolis forces are made of, and they
+and the command enter also times each sine and cosine, as they do in the equations of motion of any chain of rigid bodies. Older
+rows enter as differences to the newest one, so that nothing depends on how often a joint has turned. All inputs and targets are
+standardised by statistics of the training data.
 """
 
 from __future__ import annotations
@@ -24,9 +27,13 @@ class Features(nn.Module):
     def __init__(self, continuous: Sequence[bool], actions: int, history: int):
         super().__init__()
         self.joints, self.actions, self.history = len(continuous), actions, history
-        self.turning = [i for i, flag in enumerate(continuous) if flag]
         self.sliding = [i for i, flag in enumerate(continuous) if not flag]
-        self.size = len(self.turning) + 2 * self.joints + (history - 1) * 2 * self.joints + history * actions
+        self.angle_map: Tensor = nn.Buffer(_angles(continuous))
+        self.speed_map: Tensor = nn.Buffer(_speeds(continuous))
+        angles, speeds = self.angle_map.shape[1], self.speed_map.shape[1]
+        self.products = 2 * angles * (speeds + actions)
+        newest = 2 * angles + speeds + len(self.sliding) + self.joints
+        self.size = newest + (history - 1) * 2 * self.joints + history * actions + self.products
         self.input_mean: Tensor = nn.Buffer(torch.zeros(self.size))
         self.input_std: Tensor = nn.Buffer(torch.ones(self.size))
         self.target_mean: Tensor = nn.Buffer(torch.zeros(2 * self.joints))
@@ -45,10 +52,13 @@ class Features(nn.Module):
             [..., size].
         """
         newest = states[-1]
-        angle = newest[..., self.turning]
-        parts = [torch.sin(angle), torch.cos(angle), newest[..., self.sliding], newest[..., self.joints :]]
+        angle, speed = newest @ self.angle_map, newest @ self.speed_map
+        wave, square = torch.cat([torch.sin(angle), torch.cos(angle)], dim=-1), speed * speed
+        parts = [wave, square, newest[..., self.sliding], newest[..., self.joints :]]
         parts += [older - newest for older in states[:-1]]
         parts += list(actions)
+        drive = torch.cat([square, actions[-1]], dim=-1)
+        parts.append((wave[..., :, None] * drive[..., None, :]).flatten(-2))
         return torch.cat(parts, dim=-1)
 
     def inputs(self, states: Sequence[Tensor], actions: Sequence[Tensor]) -> Tensor:
@@ -72,3 +82,26 @@ class Features(nn.Module):
             getattr(self, f"{name}_std").copy_(std)
         spread = states[:, -1].std(dim=0)
         self.state_std.copy_(torch.where(spread > 1e-6, spread, torch.ones_like(spread)))
+
+
+def _angles(continuous: Sequence[bool]) -> Tensor:
+    """[S, n]: each continuous joint, and each sum of neighbouring ones."""
+    joints, columns = len(continuous), []
+    for first in range(joints):
+        for last in range(first, joints):
+            if all(continuous[first : last + 1]):
+                column = torch.zeros(2 * joints)
+                column[first : last + 1] = 1.0
+                columns.append(column)
+    return torch.stack(columns, dim=1) if columns else torch.zeros(2 * joints, 0)
+
+
+def _speeds(continuous: Sequence[bool]) -> Tensor:
+    """[S, n]: each velocity, and each sum of two, for robots whose links swing freely; nothing for the others."""
+    joints, columns = len(continuous), []
+    for first in range(joints if any(continuous) else 0):
+        for second in range(first, joints):
+            column = torch.zeros(2 * joints)
+            column[[joints + first, joints + second]] = 1.0
+            columns.append(column)
+    return torch.stack(columns, dim=1) if columns else torch.zeros(2 * joints, 0)

@@ -1,7 +1,7 @@
 """Rollouts of an ensemble for planning: the same predictions in fewer, larger operators.
 
-Standardisation, differences of older rows and the linear path are folded into the weights. Sine and cosine are taken of the
-whole state, with weight zero where the model does not look at them, because that needs no gather.
+Standardisation, differences of older rows and the linear path are folded into the weights. Sine, cosine and square are taken of
+all mixtures of the state, with weight zero where the model does not look at them, because that needs no gather.
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ class Rollout(nn.Module):
         first, bias, linear = _fold(ensemble, chosen)
         std, mean = ensemble.features.target_std, ensemble.features.target_mean
         size = ensemble.state_size
+        features = ensemble.features
+        self.mixture: Tensor = nn.Buffer(torch.cat([features.angle_map, features.speed_map], dim=1))
+        left, right = _factors(ensemble)
+        self.left: Tensor = nn.Buffer(left)
+        self.right: Tensor = nn.Buffer(right)
         self.first: Tensor = nn.Buffer(first)
         self.first_bias: Tensor = nn.Buffer(bias)
         self.deeper = len(ensemble.weights) - 2
@@ -53,7 +58,10 @@ class Rollout(nn.Module):
         for action in actions.unbind(1):
             given = [*given, action.expand(self.members, -1, -1)]
             newest = window[-1]
-            inputs = torch.cat([torch.sin(newest), torch.cos(newest), *window, *given], dim=-1)
+            mixed = newest @ self.mixture
+            simple = [torch.sin(mixed), torch.cos(mixed), mixed * mixed]
+            factors = torch.cat([*simple, given[-1]], dim=-1)
+            inputs = torch.cat([*simple, *window, *given, (factors @ self.left) * (factors @ self.right)], dim=-1)
             hidden = nn.functional.silu(inputs @ self.first + self.first_bias)
             for number in range(self.deeper):
                 weight, bias = getattr(self, f"weight_{number}"), getattr(self, f"bias_{number}")
@@ -66,30 +74,38 @@ class Rollout(nn.Module):
 
 @torch.no_grad()
 def _fold(ensemble: Ensemble, chosen: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-    """First-layer and linear weights on [sin(s), cos(s), K rows of states, K actions] instead of on standardised features."""
+    """First-layer and linear weights on the columns [sin z, cos z, z^2, K states, K actions, products], z the mixtures."""
     features = ensemble.features
     size, history = ensemble.state_size, features.history
-    columns = (2 + history) * size + history * features.actions
-    fold = torch.zeros(columns, features.size)
-    newest = (1 + history) * size
-    at = 0
-    for block in (0, size):
-        for joint in features.turning:
-            fold[block + joint, at] = 1.0
-            at += 1
-    for index in [*features.sliding, *range(features.joints, size)]:
-        fold[newest + index, at] = 1.0
-        at += 1
-    for row in range(history - 1):
-        for index in range(size):
-            fold[(2 + row) * size + index, at] = 1.0
-            fold[newest + index, at] = -1.0
-            at += 1
-    for index in range(history * features.actions):
-        fold[(2 + history) * size + index, at] = 1.0
-        at += 1
+    angles, speeds = features.angle_map.shape[1], features.speed_map.shape[1]
+    mixtures = angles + speeds
+    oldest = 3 * mixtures
+    newest = oldest + (history - 1) * size
+    rows = [*range(angles), *range(mixtures, mixtures + angles), *range(2 * mixtures + angles, 3 * mixtures)]
+    rows += [newest + index for index in (*features.sliding, *range(features.joints, size))]
+    rows += list(range(oldest, newest))
+    rows += list(range(newest + size, newest + size + history * features.actions + features.products))
+    fold = torch.zeros(newest + size + history * features.actions + features.products, features.size)
+    fold[rows, torch.arange(features.size)] = 1.0
+    # Older rows enter as differences to the newest one.
+    first = 2 * angles + speeds + len(features.sliding) + features.joints
+    for column in range((history - 1) * size):
+        fold[newest + column % size, first + column] = -1.0
     fold = fold / features.input_std
     shift = -features.input_mean / features.input_std
     weight, linear = ensemble.weights[0].detach()[chosen], ensemble.linear.detach()[chosen]
     bias = ensemble.biases[0].detach()[chosen] + (shift @ weight)[:, None, :]
     return fold @ weight, bias, (fold @ linear, (shift @ linear)[:, None, :])
+
+
+def _factors(ensemble: Ensemble) -> tuple[Tensor, Tensor]:
+    """Matrices [columns, products] that pick each product's wave and drive from [sin z, cos z, z^2, action]."""
+    features = ensemble.features
+    angles, speeds = features.angle_map.shape[1], features.speed_map.shape[1]
+    mixtures = angles + speeds
+    waves = [*range(angles), *range(mixtures, mixtures + angles)]
+    drives = [*range(2 * mixtures + angles, 3 * mixtures), *range(3 * mixtures, 3 * mixtures + features.actions)]
+    left, right = (torch.zeros(3 * mixtures + features.actions, features.products) for _ in range(2))
+    for number, (wave, drive) in enumerate((wave, drive) for wave in waves for drive in drives):
+        left[wave, number] = right[drive, number] = 1.0
+    return left, right

@@ -132,11 +132,23 @@ class Trainer:
 
     @torch.no_grad()
     def restore_best(self) -> None:
-        """Every member gets the weights with which it did best on held-out trials; elites are ordered by that error."""
+        """Every member gets the weights with which it did best on held-out trials; elites are ordered by that error.
+
+        The best mean may come from an epoch whose variance was not learned yet, so the variances are scaled to the held-out
+        errors, per member and dimension.
+        """
         for name, parameter in self.model.named_parameters():
             parameter.copy_(self.progress.best_weights[name])
         order = torch.argsort(self.progress.best)
         self.model.elites = order[: len(self.model.elites)].clone()
+        features, size = self.model.features, self.model.state_size
+        states, actions = (array.expand(self.model.members, *array.shape) for array in self._validation)
+        window, given = states[:, :, : features.history].unbind(2), actions[:, :, : features.history].unbind(2)
+        wanted = (states[:, :, features.history] - window[-1] - features.target_mean) / features.target_std
+        for _ in range(3):  # repeated, because the soft bounds bend the scale
+            mean, log_variance = self.model(window, given)
+            ratio = ((wanted - mean) ** 2 * torch.exp(-log_variance)).mean(dim=1, keepdim=True)
+            self.model.biases[-1][..., size:] += torch.log(ratio.clamp(1e-6, 1e6))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed training needs to go on bit by bit as this one would, beside the data and the seed."""
