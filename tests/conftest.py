@@ -32,8 +32,20 @@ def shared_data() -> Path:
     return folder
 
 
+def over_dds(item: pytest.Item) -> bool:
+    """Whether a test runs nodes, which have deadlines to keep."""
+    return item.path.is_relative_to(REPOSITORY / "tests" / "ros")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Nodes over DDS keep their deadlines only when one such test runs at a time."""
+    """Nodes keep their deadlines only when one such test runs at a time: they come first, all on one worker."""
     for item in items:
-        if item.path.is_relative_to(REPOSITORY / "tests" / "ros"):
+        if over_dds(item):
             item.add_marker(pytest.mark.xdist_group("ros"))
+    items.sort(key=lambda item: not over_dds(item))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Other tests, on the other worker, step back for them."""
+    if "PYTEST_XDIST_WORKER" in os.environ and not over_dds(item):
+        os.setpriority(os.PRIO_PROCESS, 0, 10)
