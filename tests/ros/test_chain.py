@@ -52,7 +52,11 @@ def test_controller_drives_the_simulated_cart_and_the_bag_holds_the_run(
     recorder.wait_for("recording")
     controller = processes.node("controller", bundle=str(bundle), autostart=True)
     simulator = processes.node("simulator", robot="cartpole", randomize=False)
-    probe.until(lambda: abs(listener.slider - 0.3) < 0.05 and len(listener.states) > 50, "the cart is where it should be")
+    for topic in ("joint_states", "commands", "trial"):
+        recorder.wait_for(f"recording /{topic} (")
+    seen = len(listener.states)
+    probe.until(lambda: len(listener.states) > seen + 100, "a while passed")
+    probe.until(lambda: abs(listener.slider - 0.3) < 0.05, "the cart is where it should be")
     values = probe.until_status("running", OK)
     assert float(values["latency p50 [ms]"]) > 0
     assert listener.trials[0]["robot"] == "cartpole" and listener.trials[0]["simulated"] is True
@@ -68,7 +72,8 @@ def test_controller_drives_the_simulated_cart_and_the_bag_holds_the_run(
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
 def test_states_that_stay_away_stop_the_robot(processes: Processes, probe: Probe, tmp_path: Path, number: signal.Signals) -> None:
-    bundle = tiny_bundle(tmp_path / "pushing", Law(gain=((0.0, 0.0, -1.0, 0.0),), bias=(3.0,)), CART)
+    swinging = Law(gain=((-10.0, 0.0, 0.0, 0.0),), bias=(3.0,))
+    bundle = tiny_bundle(tmp_path / "swinging", swinging, CART)
     simulator = processes.node("simulator", robot="cartpole", randomize=False)
     controller = processes.node("controller", bundle=str(bundle), autostart=True)
     probe.until_status("running", OK)
@@ -104,13 +109,13 @@ def test_lockstep_is_exactly_repeatable(processes: Processes, domain: int, tmp_p
             probe.until(lambda states=states: states, "the first state waits for its command")
             assert len(states) == 1
             controller = processes.node("controller", bundle=str(bundle), lockstep=True, autostart=True)
-            probe.until(lambda states=states: len(states) > 300, "300 states were answered")
+            probe.until(lambda states=states: max(states) > 7_000_000_000, "300 states were answered")
             for process in (simulator, controller):
                 process.send(signal.SIGINT)
                 assert process.wait() == 0 and "Traceback" not in process.output
             runs.append(states)
     common = sorted(set(runs[0]) & set(runs[1]))
-    assert len(common) > 200  # a slow listener loses some
+    assert len(common) > 50  # this listener loses some, the controller none
     assert all(runs[0][stamp] == runs[1][stamp] for stamp in common)
 
 
@@ -168,7 +173,7 @@ def test_nodes_work_in_a_namespace(processes: Processes, domain: int, bundle: Pa
         processes.node("simulator", "-r", "__ns:=/lab", robot="cartpole", randomize=False)
         processes.node("controller", "-r", "__ns:=/lab", bundle=str(bundle), autostart=True)
         probe.until(lambda: abs(listener.slider - 0.3) < 0.05, "the cart is where it should be")
-        assert probe.statuses[-1][0] == OK
+        probe.until_status("running", OK)
 
 
 def test_killed_recorder_leaves_a_readable_bag(processes: Processes, probe: Probe, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ SIGINT or SIGTERM ends the spinning, then the node sends what it must, then rclp
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import traceback
@@ -18,6 +19,11 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from forerun_sim.errors import ForerunError
+
+
+_TRANSPORTS = "FASTDDS_BUILTIN_TRANSPORTS"
+"""With shared memory Fast DDS opens the port of a participant that joins within the first publish to it, and tests for a third of a
+second whether somebody listens there (measured: 0.32 to 0.33 s): a recorder that starts would stop the loop. UDP does not wait."""
 
 
 class Runnable(Protocol):
@@ -48,6 +54,7 @@ def run(make: Callable[[], Node], args: list[str] | None) -> int:
 
     The node must be ``Runnable``. Errors for the user are printed without traceback.
     """
+    os.environ.setdefault(_TRANSPORTS, "UDPv4")
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     stop = _StopSignal()
     try:

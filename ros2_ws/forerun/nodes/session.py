@@ -125,7 +125,8 @@ class Session:
             return
         self._send(now, tick.command, tick.state)
         latency = math.nan
-        if tick.state is not None and tick.state.stamp and tick.verdict in (Verdict.PLAN, Verdict.BRIDGED):
+        timed = not isinstance(self.pacer, StepPacer) and tick.verdict in (Verdict.PLAN, Verdict.BRIDGED)
+        if timed and tick.state is not None and tick.state.stamp:
             latency = (self._clock() - tick.state.stamp) * 1e-9
         self._answered = now
         self.statistics.add(begin, (time.monotonic_ns() - begin) * 1e-9, latency)

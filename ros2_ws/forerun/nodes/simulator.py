@@ -139,8 +139,15 @@ class SimulatorNode(Node):  # type: ignore[misc]
             "engine": values["engine"],
             "task": values["task"] or next(iter(spec.tasks), ""),
             "simulated": True,
+            "stamp_ns": self._trial_stamp(),
             "randomization": self._plant.parameters,
         }
+
+    def _trial_stamp(self) -> int:
+        """States stamped from here on [ns] belong to the trial that begins now."""
+        if self._stamped_by_simulation:
+            return round(self._simulation.time * 1e9)
+        return int(self.get_clock().now().nanoseconds)
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """The same plant from the same initial state again."""

@@ -1,0 +1,122 @@
+"""Drives a rehearsal from outside: lifecycle transitions, episodes of the simulator, bundles for the controller."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from forerun.nodes import qos
+from forerun_sim.errors import ForerunError
+
+_TIMEOUT = 30.0
+_TRANSITIONS = {
+    "configure": Transition.TRANSITION_CONFIGURE,
+    "activate": Transition.TRANSITION_ACTIVATE,
+    "deactivate": Transition.TRANSITION_DEACTIVATE,
+}
+
+
+class Conductor:
+    """Talks to one simulator and one controller. Use as a context manager; not for use from several threads."""
+
+    def __init__(self) -> None:
+        self._context = Context()
+        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+        self._node = rclpy.create_node("conductor", context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self._trial: dict[str, Any] = {}
+        self._status: dict[str, str] = {}
+        self._node.create_subscription(String, "trial", self._on_trial, qos.LATCHED)
+        self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, qos.DIAGNOSTICS)
+        self._bundle = self._node.create_publisher(String, "bundle", qos.LATCHED)
+        self._services = {
+            "change_state": self._node.create_client(ChangeState, "controller/change_state"),
+            "reset": self._node.create_client(Trigger, "controller/reset"),
+            "randomize": self._node.create_client(Trigger, "simulator/randomize"),
+        }
+
+    def __enter__(self) -> Conductor:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._executor.shutdown(timeout_sec=1.0)
+        self._node.destroy_node()
+        rclpy.try_shutdown(context=self._context)
+
+    @property
+    def status(self) -> dict[str, str]:
+        """The values of the controller's last diagnostics, with its ``message``."""
+        return dict(self._status)
+
+    def transition(self, name: str) -> None:
+        """Takes the controller through ``configure``, ``activate`` or ``deactivate``.
+
+        Raises:
+            ForerunError: it refuses, or does not answer.
+        """
+        request = ChangeState.Request()
+        request.transition.id = _TRANSITIONS[name]
+        if not self._call("change_state", request).success:
+            raise ForerunError(f"the controller refused to {name}; its log says why")
+
+    def next_episode(self) -> str:
+        """Begins the simulator's next episode, makes the controller forget the last one, and returns the trial's id."""
+        before = self._trial.get("id")
+        self._call("randomize", Trigger.Request())
+        self.wait_until(lambda: self._trial.get("id") != before, _TIMEOUT, "the simulator announces no new trial")
+        self._call("reset", Trigger.Request())
+        return str(self._trial["id"])
+
+    def offer(self, path: Path, digest: str) -> None:
+        """Announces the bundle at ``path`` and waits until the controller runs it."""
+        self._bundle.publish(String(data=json.dumps({"uri": str(path.resolve()), "sha256": digest})))
+        self.wait_until(lambda: self._status.get("bundle") == digest, _TIMEOUT, f"the controller does not take {path}")
+
+    def wait(self, seconds: float, check: Callable[[], None] = lambda: None) -> None:
+        """Lets time pass; ``check`` may raise what ends the waiting."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self._executor.spin_once(timeout_sec=min(0.1, left))
+            check()
+
+    def wait_until(self, condition: Callable[[], bool], seconds: float, complaint: str) -> None:
+        """Waits for ``condition``.
+
+        Raises:
+            ForerunError: it does not come true within ``seconds``; with ``complaint`` and the controller's last message.
+        """
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise ForerunError(f"{complaint} within {seconds:g} s (controller: {self._status.get('message', 'silent')})")
+            self._executor.spin_once(timeout_sec=0.1)
+
+    def _call(self, name: str, request: Any) -> Any:
+        client = self._services[name]
+        self.wait_until(client.service_is_ready, _TIMEOUT, f"nobody offers the service {client.srv_name}")
+        future = client.call_async(request)
+        self.wait_until(future.done, _TIMEOUT, f"no answer from the service {client.srv_name}")
+        return future.result()
+
+    def _on_trial(self, message: String) -> None:
+        self._trial = json.loads(message.data)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name.startswith("controller"):
+                self._status = {entry.key: entry.value for entry in status.values} | {"message": status.message}
