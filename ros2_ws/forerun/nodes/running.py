@@ -20,10 +20,10 @@ from rclpy.signals import SignalHandlerOptions
 
 from forerun_sim.errors import ForerunError
 
-
 _TRANSPORTS = "FASTDDS_BUILTIN_TRANSPORTS"
-"""With shared memory Fast DDS opens the port of a participant that joins within the first publish to it, and tests for a third of a
-second whether somebody listens there (measured: 0.32 to 0.33 s): a recorder that starts would stop the loop. UDP does not wait."""
+"""With shared memory Fast DDS opens the port of a participant that joins within the first publish to it, and tests for a third
+of a second whether somebody listens there (measured: 0.32 to 0.33 s): a recorder that starts would stop the loop. UDP does not
+wait."""
 
 
 class Runnable(Protocol):
