@@ -14,6 +14,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+_MARGIN = 1.5
+_UNBOUNDED = 1e9
+
 
 class Features(nn.Module):
     """Turns rows of a history into standardised network inputs, and network outputs into the next state.
@@ -38,6 +41,9 @@ class Features(nn.Module):
         self.input_std: Tensor = nn.Buffer(torch.ones(self.size))
         self.target_mean: Tensor = nn.Buffer(torch.zeros(2 * self.joints))
         self.target_std: Tensor = nn.Buffer(torch.ones(2 * self.joints))
+        # Where predictions end: the largest change in a step and the largest velocity of the training data, and a margin.
+        self.farthest: Tensor = nn.Buffer(torch.full((2 * self.joints,), _UNBOUNDED))
+        self.fastest: Tensor = nn.Buffer(torch.full((2 * self.joints,), _UNBOUNDED))
         # Yardstick of errors: the spread of the training states, per dimension.
         self.state_std: Tensor = nn.Buffer(torch.ones(2 * self.joints))
 
@@ -69,6 +75,14 @@ class Features(nn.Module):
         """The state [..., S] that follows ``newest`` when the network says ``output`` [..., S] (standardised difference)."""
         return newest + output * self.target_std + self.target_mean
 
+    def bounded(self, newest: Tensor, following: Tensor) -> Tensor:
+        """``following`` [..., S], no farther from ``newest`` and no faster than some margin beyond the training data.
+
+        Beyond the data a rollout would else feed on its own squares until it overflows.
+        """
+        difference = torch.minimum(torch.maximum(following - newest, -self.farthest), self.farthest)
+        return torch.minimum(torch.maximum(newest + difference, -self.fastest), self.fastest)
+
     @torch.no_grad()
     def fit(self, states: Tensor, actions: Tensor) -> None:
         """Takes the statistics from windows: states [N, K+1, S], actions [N, K, A]."""
@@ -80,8 +94,15 @@ class Features(nn.Module):
             std = torch.where(std > 1e-6, std, torch.ones_like(std))
             getattr(self, f"{name}_mean").copy_(values.mean(dim=0))
             getattr(self, f"{name}_std").copy_(std)
+        self.farthest.copy_(_bound(targets.abs().amax(dim=0)))
+        self.fastest[self.joints :] = _bound(states[..., self.joints :].abs().amax(dim=(0, 1)))
         spread = states[:, -1].std(dim=0)
         self.state_std.copy_(torch.where(spread > 1e-6, spread, torch.ones_like(spread)))
+
+
+def _bound(largest: Tensor) -> Tensor:
+    """What predictions may reach where ``largest`` was seen; no bound where nothing ever moved."""
+    return torch.where(largest > 1e-6, _MARGIN * largest, _UNBOUNDED)
 
 
 def _angles(continuous: Sequence[bool]) -> Tensor:
