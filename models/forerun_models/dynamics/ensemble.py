@@ -73,10 +73,9 @@ class Ensemble(nn.Module):
         return mean, _soft_bound(output[..., self.state_size :])
 
     def step(self, states: Sequence[Tensor], actions: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Mean [E, N, S] and log-variance [E, N, S] of the next state, SI, within the bounds of what was seen in training."""
+        """Mean [E, N, S] and log-variance [E, N, S] of the next state, SI."""
         mean, log_variance = self(states, actions)
-        following = self.features.bounded(states[-1], self.features.next_state(states[-1], mean))
-        return following, log_variance + 2 * torch.log(self.features.target_std)
+        return self.features.next_state(states[-1], mean), log_variance + 2 * torch.log(self.features.target_std)
 
     def rollout(self, states: Sequence[Tensor], actions: Sequence[Tensor], future: Sequence[Tensor]) -> list[Tensor]:
         """Mean states that each member expects, open loop and member by member.

@@ -41,8 +41,7 @@ class Features(nn.Module):
         self.input_std: Tensor = nn.Buffer(torch.ones(self.size))
         self.target_mean: Tensor = nn.Buffer(torch.zeros(2 * self.joints))
         self.target_std: Tensor = nn.Buffer(torch.ones(2 * self.joints))
-        # Where predictions end: the largest change in a step and the largest velocity of the training data, and a margin.
-        self.farthest: Tensor = nn.Buffer(torch.full((2 * self.joints,), _UNBOUNDED))
+        # Where predictions end: the largest velocity of the training data and a margin; positions go on.
         self.fastest: Tensor = nn.Buffer(torch.full((2 * self.joints,), _UNBOUNDED))
         # Yardstick of errors: the spread of the training states, per dimension.
         self.state_std: Tensor = nn.Buffer(torch.ones(2 * self.joints))
@@ -72,16 +71,13 @@ class Features(nn.Module):
         return (self.raw(states, actions) - self.input_mean) / self.input_std
 
     def next_state(self, newest: Tensor, output: Tensor) -> Tensor:
-        """The state [..., S] that follows ``newest`` when the network says ``output`` [..., S] (standardised difference)."""
-        return newest + output * self.target_std + self.target_mean
+        """The state [..., S] that follows ``newest`` when the network says ``output`` [..., S] (standardised difference).
 
-    def bounded(self, newest: Tensor, following: Tensor) -> Tensor:
-        """``following`` [..., S], no farther from ``newest`` and no faster than some margin beyond the training data.
-
-        Beyond the data a rollout would else feed on its own squares until it overflows.
+        No velocity leaves the training data by more than a margin: beyond it a rollout would feed on its own squares until it
+        overflows.
         """
-        difference = torch.minimum(torch.maximum(following - newest, -self.farthest), self.farthest)
-        return torch.minimum(torch.maximum(newest + difference, -self.fastest), self.fastest)
+        following = newest + output * self.target_std + self.target_mean
+        return torch.clamp(following, min=-self.fastest, max=self.fastest)
 
     @torch.no_grad()
     def fit(self, states: Tensor, actions: Tensor) -> None:
@@ -94,15 +90,10 @@ class Features(nn.Module):
             std = torch.where(std > 1e-6, std, torch.ones_like(std))
             getattr(self, f"{name}_mean").copy_(values.mean(dim=0))
             getattr(self, f"{name}_std").copy_(std)
-        self.farthest.copy_(_bound(targets.abs().amax(dim=0)))
-        self.fastest[self.joints :] = _bound(states[..., self.joints :].abs().amax(dim=(0, 1)))
+        largest = states[..., self.joints :].abs().amax(dim=(0, 1))
+        self.fastest[self.joints :] = torch.where(largest > 1e-6, _MARGIN * largest, _UNBOUNDED)
         spread = states[:, -1].std(dim=0)
         self.state_std.copy_(torch.where(spread > 1e-6, spread, torch.ones_like(spread)))
-
-
-def _bound(largest: Tensor) -> Tensor:
-    """What predictions may reach where ``largest`` was seen; no bound where nothing ever moved."""
-    return torch.where(largest > 1e-6, _MARGIN * largest, _UNBOUNDED)
 
 
 def _angles(continuous: Sequence[bool]) -> Tensor:

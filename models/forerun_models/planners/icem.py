@@ -66,7 +66,7 @@ class ICEM(nn.Module):
         self.half_range: Tensor = nn.Buffer((upper - lower) / 2)
         step = slew / torch.clamp_min((upper - lower) / 2, 1e-9)
         self.limits_slew = bool((step < 2).any())
-        self.slew_step: Tensor = nn.Buffer(torch.clamp_max(step, 1e9))
+        self.slew_step: Tensor = nn.Buffer(torch.clamp(step, 1e-6, 2.0))
         self.turns: Tensor = nn.Buffer(torch.cat([continuous.float(), torch.zeros(len(continuous))]))
         self.state_std: Tensor = nn.Buffer(state_std.clone())
         self.steps: Tensor = nn.Buffer(torch.arange(horizon, dtype=torch.float32))
@@ -143,12 +143,13 @@ class ICEM(nn.Module):
         """Sequences [N, H, A] that the robot can follow from the command under way on."""
         if not self.limits_slew:
             return samples
-        previous = torch.clamp((under_way - self.middle) / torch.clamp_min(self.half_range, 1e-9), -1.0, 1.0)
-        followed = []
-        for wanted in samples.unbind(1):
-            previous = torch.minimum(torch.maximum(wanted, previous - self.slew_step), previous + self.slew_step)
+        now = torch.clamp((under_way - self.middle) / torch.clamp_min(self.half_range, 1e-9), -1.0, 1.0)
+        # In units of the largest step, so that the clip's limits are constants.
+        previous, followed = now / self.slew_step, []
+        for wanted in torch.split(samples / self.slew_step, 1, dim=1):
+            previous = previous + torch.clamp(wanted - previous, -1.0, 1.0)
             followed.append(previous)
-        return torch.stack(followed, dim=1)
+        return torch.cat(followed, dim=1) * self.slew_step
 
     def _evaluate(
         self, samples: Tensor, states: list[Tensor], past: list[Tensor], under_way: Tensor, goal: Tensor

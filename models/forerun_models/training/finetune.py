@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class Verdict:
     stopped_on: list[str]
     trained_on: list[str]
     seed: int
+    epochs: list[Epoch]
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for the verdict file."""
@@ -114,8 +115,14 @@ def finetune(
         sources.append(Source(Windows(parent.replay, history, horizon), 1.0 - settings.real_fraction))
     reach = min(settings.training.validation_horizon, max(len(trial) for trial in stoppers) - 1)
     trainer = Trainer(model, sources, Windows(stoppers, history, reach), settings.training, seed)
-    trainer.run(lambda epoch: on_epoch(epoch, trainer.epochs))
-    verdict = _judge(parent, model.eval(), judges, stoppers, real, seed)
+    epochs: list[Epoch] = []
+
+    def note(epoch: Epoch) -> None:
+        epochs.append(epoch)
+        on_epoch(epoch, trainer.epochs)
+
+    trainer.run(note)
+    verdict = replace(_judge(parent, model.eval(), judges, stoppers, real, seed), epochs=epochs)
     if verdict.promoted:
         rows = sum(len(trial) for trial in real)
         trained_on = {
@@ -161,6 +168,7 @@ def _judge(
         stopped_on=[trial.digest() for trial in stoppers],
         trained_on=[trial.digest() for trial in real],
         seed=seed,
+        epochs=[],
     )
 
 
