@@ -1,0 +1,72 @@
+"""From real-robot logs to the k-step table: bags, training, bundle, evaluation, through the same functions as the commands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from forerun.bags import load_trials
+from forerun.bags.convert import convert_npz
+from forerun.bags.npz import Columns
+from forerun.bench.records import Options, Unavailable
+from forerun_models.bundle import Bundle, load
+from forerun_sim.spec import RobotSpec
+from forerun_sim.trial import Trial
+
+if TYPE_CHECKING:
+    from forerun_models.training.trainer import Epoch
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model as a bundle, and what its training took."""
+
+    bundle: Bundle
+    seconds: float
+    epochs: int
+    samples: int
+
+
+def folder_of_logs(options: Options, name: str) -> Path:
+    """The folder ``name`` among the real-robot logs.
+
+    Raises:
+        Unavailable: it is not on this machine.
+    """
+    folder = options.data / name
+    if not folder.is_dir():
+        raise Unavailable(f"{folder}: no such folder; --data names the one with the real-robot logs")
+    return folder
+
+
+def as_trials(files: Sequence[Path], robot: RobotSpec, bags: Path) -> list[Trial]:
+    """The logs ``files`` through bags in ``bags`` to trials, one a log."""
+    convert_npz(files, bags, robot, Columns())
+    return load_trials(bags, robot, note=lambda text: None)
+
+
+def fit(trials: Sequence[Trial], robot: RobotSpec, seed: int, options: Options) -> Fitted:
+    """Trains the robot's shipped recipe on ``trials``, on one thread, and exports it."""
+    import torch
+
+    from forerun_models.export import Provenance, export_bundle
+    from forerun_models.recipe import load_recipe
+    from forerun_models.training.run import train
+
+    torch.set_num_threads(1)
+    recipe = load_recipe(robot.name, robot.name)
+    folder = options.work / f"{robot.name}-{seed}"
+    began = time.perf_counter()
+
+    def tell(epoch: Epoch, of: int) -> None:
+        options.note(f"{robot.name}, seed {seed}: epoch {epoch.number + 1} of at most {of}")
+
+    run = train(trials, robot, recipe, seed, folder, on_epoch=tell)
+    taken = time.perf_counter() - began
+    metrics = {"held_out_error": min(epoch.best for epoch in run.epochs)}
+    out = options.work / f"{robot.name}-{seed}.bundle"
+    export_bundle(out, run.model, robot, recipe, run.replay, Provenance(run.trained_on, seed, metrics))
+    return Fitted(load(out, robot=robot.name), taken, len(run.epochs), sum(epoch.samples for epoch in run.epochs))

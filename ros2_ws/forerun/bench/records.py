@@ -1,0 +1,120 @@
+"""Measured figures and where they were measured, appended to one CSV file a subject."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from forerun_sim.errors import InputError
+from forerun_sim.files import write_file
+
+Row = Mapping[str, str | int | float]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What every measurement is told.
+
+    Attributes:
+        seeds: of trainings; measurements without randomness use the first.
+        data: folder of the real-robot logs.
+        work: an empty folder for bags, runs and bundles.
+        note: told what is being done.
+    """
+
+    seeds: tuple[int, ...]
+    data: Path
+    work: Path
+    note: Callable[[str], None] = lambda text: None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The figures of one subject: rows of plain values, and the settings that led to them (JSON values)."""
+
+    subject: str
+    rows: Sequence[Row]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Unavailable(InputError):
+    """Something that a measurement needs is not on this machine; the message says what."""
+
+
+def machine() -> dict[str, str | int | float]:
+    """Where a figure comes from: processor, cores, the load of the last minute, versions."""
+    return {
+        "cpu": _processor(),
+        "cores": os.cpu_count() or 1,
+        "load": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+    }
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass  # not Linux
+    return platform.processor() or platform.machine()
+
+
+def commit() -> str:
+    """The checkout's commit, with ``+`` where tracked files differ from it; empty outside a checkout."""
+    here = Path(__file__).resolve().parent
+    git = ["git", "-C", str(here)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
+        dirty = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
+
+
+def provenance(command: str) -> dict[str, str | int | float]:
+    """When, from what and where; taken before a measurement, so that the load is that of the others."""
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return {"time": now, "commit": commit(), "command": command, **machine()}
+
+
+def append(folder: Path, measurement: Measurement, origin: Row) -> Path:
+    """Adds the rows to ``folder``/<subject>.csv, which is replaced as a whole; older rows stay.
+
+    Raises:
+        InputError: the file there is no such table, or the folder may not be written to.
+    """
+    path = folder / f"{measurement.subject}.csv"
+    older = _read(path)
+    settings = json.dumps(dict(measurement.settings), sort_keys=True)
+    rows = [*older, *({**row, **origin, "settings": settings} for row in measurement.rows)]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_file(path, text.getvalue())
+    return path
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: is no table of measurements: {error}; move it away") from error
+    if any(None in row or "settings" not in row for row in rows):
+        raise InputError(f"{path}: is no table of measurements; move it away")
+    return rows

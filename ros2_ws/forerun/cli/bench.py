@@ -1,0 +1,107 @@
+"""``forerun bench``: what this machine makes of planner, training, simulator, bags, control loop and real logs."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import tempfile
+from enum import Enum
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from forerun.cli.common import JsonOption, console, emit
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from forerun.bench.records import Measurement
+
+EXAMPLE = """
+forerun bench simulator --json simulator.json
+forerun bench logs --seeds 3 --data ../shared/data
+forerun bench
+"""
+
+
+class Subject(str, Enum):
+    """What can be measured, quick ones first; ``all`` takes them in this order."""
+
+    all = "all"
+    simulator = "simulator"
+    training = "training"
+    planner = "planner"
+    bags = "bags"
+    loop = "loop"
+    so101 = "so101"
+    logs = "logs"
+    demo = "demo"
+
+
+_MODULES = {Subject.logs: "double_pendulum"}
+"""Where the file is not called like the subject."""
+
+
+def command(
+    subject: Annotated[Subject, typer.Argument(help="What to measure.")] = Subject.all,
+    json_file: JsonOption = None,
+    out: Annotated[Path, typer.Option(help="Folder of the tables; rows are added to SUBJECT.csv.")] = Path("benchmarks/results"),
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings and demos with the seeds 0, 1, ...")] = 3,
+    data: Annotated[
+        Path | None, typer.Option(help="Real-robot logs; $FORERUN_DATA or ../shared/data if absent.", show_default=False)
+    ] = None,
+) -> None:
+    """Measure and add the figures to CSV tables, with settings, seed, machine, commit and command.
+
+    simulator, training, planner, bags and loop take under a minute each; logs and so101 train on real-robot logs and demo
+    runs the whole loop, minutes a seed. all leaves out what is not on this machine, and says so.
+
+    \b
+    Example:
+      forerun bench simulator --json simulator.json
+    """
+    from forerun.bench.records import Options, Unavailable, append, provenance
+
+    terminal = console(json_file)
+    chosen = [one for one in Subject if one is not Subject.all] if subject is Subject.all else [subject]
+    logs = data or Path(os.environ.get("FORERUN_DATA", "../shared/data"))
+    called = shlex.join(["forerun", *sys.argv[1:]])
+    results: dict[str, object] = {}
+    for one in chosen:
+        module = import_module(f"forerun.bench.{_MODULES.get(one, one.value)}")
+        with tempfile.TemporaryDirectory(prefix="forerun-bench-") as work, terminal.status(one.value) as status:
+            options = Options(tuple(range(seeds)), logs, Path(work), status.update)
+            origin = provenance(called)
+            try:
+                measurement = module.measure(options)
+            except Unavailable as reason:
+                if subject is not Subject.all:
+                    raise
+                terminal.print(f"{one.value}: left out: {reason}", markup=False)
+                continue
+        path = append(out, measurement, origin)
+        _print(measurement, terminal)
+        terminal.print(f"added to {path}", markup=False)
+        results[one.value] = {**origin, "settings": measurement.settings, "rows": measurement.rows}
+    emit(results, json_file)
+
+
+def _print(measurement: Measurement, terminal: Console) -> None:
+    """One table, a column a row of the measurement where there are few rows and many figures."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    rows = measurement.rows
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    if len(rows) > len(names):
+        table = Table(*names, box=SIMPLE_HEAD, title=measurement.subject)
+        for row in rows:
+            table.add_row(*(str(row.get(name, "")) for name in names))
+    else:
+        table = Table("", *(str(number + 1) for number in range(len(rows))), box=SIMPLE_HEAD, title=measurement.subject)
+        for name in names:
+            table.add_row(name, *(str(row.get(name, "")) for row in rows))
+    terminal.print(table)
