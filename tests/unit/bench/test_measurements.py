@@ -77,9 +77,6 @@ def test_rows_are_added_to_those_of_earlier_runs(tmp_path: Path) -> None:
     rows = table(tmp_path / "things.csv")
     sizes = [(row["size"], row["colour"], json.loads(row["settings"])["a"]) for row in rows]
     assert sizes == [("1", "", 1), ("2", "red, green", 2)]
-        ("1", "", 1),
-        ("2", "red, green", 2),
-    ]
 
 
 def test_a_file_that_is_no_table_is_left_alone(tmp_path: Path) -> None:
