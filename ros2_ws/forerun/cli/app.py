@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import errno
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -79,25 +83,56 @@ class Commands(TyperGroup):
         return name, command, rest
 
     def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except ForerunError as error:
-            complain(str(error))
-            raise typer.Exit(error.exit_code) from error
-        except KeyboardInterrupt as error:
-            complain("interrupted")
-            raise typer.Exit(130) from error
-        except ModuleNotFoundError as error:
-            package = (error.name or "").partition(".")[0]
-            if package not in _EXTRA_OF:
+        with _remembered_interrupt() as interrupt:
+            try:
+                return super().invoke(ctx)
+            except typer.Exit:
                 raise
+            except BaseException as error:
+                raise typer.Exit(_exit_code(error, interrupt)) from error
+
+
+class _Interrupt:
+    """Whether Ctrl-C was pressed. A C extension that is just being imported turns KeyboardInterrupt into ImportError."""
+
+    received = False
+
+    def __call__(self, number: int, frame: object) -> None:
+        self.received = True
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _remembered_interrupt() -> Iterator[_Interrupt]:
+    interrupt = _Interrupt()
+    # Where someone else handles or ignores the signal, that stays.
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours:
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield interrupt
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _exit_code(error: BaseException, interrupt: _Interrupt) -> int:
+    """Says what went wrong, and with which code to end; raises what is neither the user's nor the machine's fault."""
+    if interrupt.received or isinstance(error, KeyboardInterrupt):
+        complain("interrupted")
+        return 130
+    if isinstance(error, ForerunError):
+        complain(str(error))
+        return error.exit_code
+    if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "").partition(".")[0]
+        if package in _EXTRA_OF:
             complain(f"this needs the package '{package}', which is not installed: pip install 'forerun[{_EXTRA_OF[package]}]'")
-            raise typer.Exit(1) from error
-        except OSError as error:
-            if error.errno not in _OF_THE_MACHINE:
-                raise
-            complain(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror))
-            raise typer.Exit(1) from error
+            return 1
+    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+        complain(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror))
+        return 1
+    raise error
 
 
 def load_command(name: str) -> Any:

@@ -83,7 +83,8 @@ def test_ctrl_c_ends_with_code_130_and_leaves_nothing(tmp_path: Path) -> None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    # Python ends itself by the signal where the interrupt met an import under way; shells call both 130.
+    assert process.returncode in (130, -signal.SIGINT)
     assert "forerun: interrupted" in errors
     assert "Traceback" not in errors
     assert list(tmp_path.iterdir()) == []
