@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from forerun.bench.records import Measurement, Options, Row
+from forerun.bench.records import Measurement, Options, Row, need_ros
 from forerun_sim.errors import ForerunError
 
 
 def measure(options: Options) -> Measurement:
     """Runs ``forerun demo`` as a user would, and reads the figures beside its report."""
+    need_ros()
     rows: list[Row] = []
     for seed in options.seeds:
         options.note(f"demo: seed {seed}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from forerun.bench.planner import untrained_bundle
-from forerun.bench.records import Measurement, Options, Row
+from forerun.bench.records import Measurement, Options, Row, need_ros
 from forerun.demo.live import own_domain
 from forerun.demo.processes import NodeProcess
 from forerun.plain import plain
@@ -29,6 +29,7 @@ _START = 15.0
 
 def measure(options: Options) -> Measurement:
     """Tick period, computing time and state-to-command latency of a real-time loop, alone on the machine as it is."""
+    need_ros()
     spec = load_robot(ROBOT)
     recipe = load_recipe(RECIPE, ROBOT).model_copy(update={"robot": ROBOT, "task": None})
     seed = options.seeds[0]

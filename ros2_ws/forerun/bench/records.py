@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,12 @@ class Measurement:
 
 class Unavailable(InputError):
     """Something that a measurement needs is not on this machine; the message says what."""
+
+
+def need_ros() -> None:
+    """Raises Unavailable on a machine that has no ROS 2, neither sourced nor from PyPI."""
+    if find_spec("rclpy") is None:
+        raise Unavailable("no ROS 2 is here: source one, or pip install 'forerun[ros]'")
 
 
 def machine() -> dict[str, str | int | float]:

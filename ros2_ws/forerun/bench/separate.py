@@ -6,8 +6,6 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from forerun_models.dynamics.ensemble import Ensemble
     from forerun_models.recipe import Training
     from forerun_models.training.windows import Windows
@@ -41,7 +39,7 @@ class SeparateMembers:
                 torch.nn.utils.clip_grad_norm_(member.parameters(), self._settings.gradient_norm)
                 optimizer.step()
 
-    def _loss(self, member: Any, states: Tensor, actions: Tensor, horizon: int) -> Tensor:
+    def _loss(self, member: Any, states: Any, actions: Any, horizon: int) -> Any:
         """Huber loss of the rollout's means and the likelihood of its first step, as the ensemble's trainer has them."""
         import torch
 
