@@ -111,6 +111,7 @@ def make_planner(model: Ensemble, robot: RobotSpec, recipe: Recipe) -> ICEM:
         state_std=model.features.state_std,
         goal_size=task.goal_size,
         period=robot.control.period,
+        delay=robot.control.command_delay,
         settings=recipe.planner,
     ).eval()
 

@@ -35,6 +35,8 @@ class ICEM(nn.Module):
         state_std: yardstick of the disagreement [S].
         goal_size: G.
         period: control period [s].
+        delay: from the newest state to the moment at which the command that answers it takes over [s], at most a period. Until
+            then the command under way acts, and the action of a step is the mean of both, as it is in a trial.
         settings: the recipe's.
     """
 
@@ -50,11 +52,13 @@ class ICEM(nn.Module):
         state_std: Tensor,
         goal_size: int,
         period: float,
+        delay: float,
         settings: Planner,
     ):
         super().__init__()
         self.rollout, self.reward, self.done = rollout, reward, done
         self.settings, self.period, self.goal_size = settings, period, goal_size
+        self.late = min(1.0, delay / period)
         self.state_size, self.action_size = len(state_std), len(lower)
         self.populations = [
             max(2 * settings.elites, round(settings.samples / settings.shrink**number)) for number in range(settings.iterations)
@@ -156,8 +160,8 @@ class ICEM(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Returns [N] (never nan), states [H, M, N, S] and disagreement [H, N] of sequences [N, H, A]."""
         actions = self._physical(samples)
-        particles = self.rollout(states, past, actions)
         before = torch.cat([under_way.expand(actions.shape[0], 1, -1), actions[:, :-1]], dim=1)
+        particles = self.rollout(states, past, actions + self.late * (before - actions) if self.late > 0 else actions)
         given, previous = (array.transpose(0, 1)[:, None] for array in (actions, before))
         rewards = self.reward(particles, given, previous, goal[0]).mean(dim=1)
         if self.done is not None:

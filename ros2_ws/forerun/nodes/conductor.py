@@ -76,6 +76,7 @@ class Conductor:
 
     def next_episode(self) -> str:
         """Begins the simulator's next episode, makes the controller forget the last one, and returns the trial's id."""
+        self.wait_until(lambda: bool(self._trial), _TIMEOUT, "the simulator announces no trial")
         before = self._trial.get("id")
         self._call("randomize", Trigger.Request())
         self.wait_until(lambda: self._trial.get("id") != before, _TIMEOUT, "the simulator announces no new trial")
