@@ -32,8 +32,6 @@ def domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
             continue
         monkeypatch.setenv("ROS_DOMAIN_ID", str(number))
         monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-        # A robot played by the test must not pause whenever a node joins (see forerun.nodes.running).
-        monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
         yield number
         claim.close()
         return

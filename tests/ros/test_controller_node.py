@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import signal
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -100,6 +101,27 @@ def test_states_that_cannot_be_used_stop_the_robot(processes: Processes, probe: 
         probe.until(lambda: probe.commands[-1][1] == [0.5], "it runs again")
     assert_limits_kept(probe)
     assert "Traceback" not in controller.output
+
+
+def test_bug_in_the_loop_ends_in_the_safe_action_and_unconfigured(processes: Processes, probe: Probe, tmp_path: Path) -> None:
+    probe.robot()
+    bundle = tiny_bundle(tmp_path / "pushing", Law(bias=(7.0,)), CART)
+    script = Path(__file__).parents[1] / "support" / "failing_controller.py"
+    controller = processes.start([sys.executable, str(script)], "failing", bundle=str(bundle), autostart=True)
+    probe.until(lambda: [7.0] in [command for _, command in probe.commands], "the plan's command is reached")
+    probe.until(lambda: probe.commands[-1][1] == [0.0], "the safe action arrives")
+    probe.until(lambda: probe.state() == "unconfigured", "the node is unconfigured")
+    assert "ZeroDivisionError: a bug" in controller.output
+    assert_limits_kept(probe)
+
+
+def test_unwritable_stats_file_does_not_keep_the_robot_active(processes: Processes, probe: Probe, bundle: Path) -> None:
+    controller = processes.node("controller", bundle=str(bundle), stats_file="/proc/stats.json")
+    probe.robot()
+    assert probe.transition("configure") and probe.transition("activate")
+    probe.until_status("running", OK)
+    assert probe.transition("deactivate")
+    assert "/proc/stats.json" in controller.output and probe.state() == "inactive"
 
 
 def test_estop_latches_until_released_and_reset(processes: Processes, probe: Probe, bundle: Path) -> None:

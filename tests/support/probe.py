@@ -19,6 +19,7 @@ from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import SetBool, Trigger
 
 from forerun.nodes import qos
+from forerun.nodes.transport import without_shared_memory
 
 TIMEOUT = 30.0
 
@@ -153,8 +154,9 @@ class Robot:
 def probing(domain: int, namespace: str = "") -> Iterator[Probe]:
     """A probe in the domain."""
     context = Context()
-    rclpy.init(context=context, domain_id=domain)
-    probe = Probe(context, namespace)
+    with without_shared_memory():
+        rclpy.init(context=context, domain_id=domain)
+        probe = Probe(context, namespace)
     try:
         yield probe
     finally:

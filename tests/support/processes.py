@@ -72,12 +72,15 @@ class Processes:
 
     def node(self, name: str, *arguments: str, **parameters: Any) -> Process:
         """``python -m forerun.nodes.<name>`` with ``parameters`` in a file; ``__`` in their names stands for a dot."""
+        return self.start([sys.executable, "-m", f"forerun.nodes.{name}"], name, *arguments, **parameters)
+
+    def start(self, command: list[str], name: str, *arguments: str, **parameters: Any) -> Process:
+        """``command`` with ROS arguments and ``parameters``, its log called ``name``."""
         number = len(self._started)
         file = self._folder / f"{number}-{name}.yaml"
         values = {key.replace("__", "."): value for key, value in parameters.items()}
         file.write_text(yaml.safe_dump({"/**": {"ros__parameters": values}}))
-        command = [sys.executable, "-m", f"forerun.nodes.{name}", "--ros-args"]
-        command += [*(["--params-file", str(file)] if values else []), *arguments]
+        command = [*command, "--ros-args", *(["--params-file", str(file)] if values else []), *arguments]
         process = Process(command, self._folder / f"{number}-{name}.log")
         self._started.append(process)
         return process

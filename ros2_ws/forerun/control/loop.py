@@ -36,12 +36,16 @@ class MonotonicPacer:
     """Absolute deadlines on the monotonic clock: a late tick does not delay the next one, a missed one is skipped and counted.
 
     ``first`` says when to tick first after a given time [s, monotonic], or None for one period later.
+
+    Attributes:
+        deadline: when the tick under way was due [s, monotonic].
     """
 
     def __init__(self, period: float, first: Callable[[float], float | None] | None = None) -> None:
         self._period = round(period * 1e9)
         self._first = first
         self._next = 0
+        self.deadline = 0.0
         self.missed = 0
 
     def start(self) -> None:
@@ -58,6 +62,7 @@ class MonotonicPacer:
             self._next += late * self._period
         if self._next > now:
             time.sleep((self._next - now) * 1e-9)
+        self.deadline = self._next * 1e-9
         self._next += self._period
         return time.monotonic_ns() * 1e-9
 

@@ -89,8 +89,7 @@ def breach(limits: Limits, position: Vector, velocity: Vector, what: str = "is")
 
 def _braking(limits: Limits, position: Vector, velocity: Vector, what: str) -> Breach | None:
     """Whether a joint would leave its limits even if it braked from now on."""
-    distance = np.where(np.isnan(limits.deceleration), 0.0, velocity**2 / (2 * limits.deceleration))
-    stop = position + np.sign(velocity) * distance
+    stop = _standstill(limits, position, velocity)
     beyond = limits.watched & ((stop < limits.position_lower) | (stop > limits.position_upper))
     if not beyond.any():
         return None
@@ -98,19 +97,30 @@ def _braking(limits: Limits, position: Vector, velocity: Vector, what: str) -> B
     limit = limits.position_upper[i] if velocity[i] > 0 else limits.position_lower[i]
     return Breach(
         f"joint '{limits.joints[i]}' {what} at {position[i]:.4g} moving at {velocity[i]:.4g} and cannot stop before {limit:g} "
-        f"(braking distance {distance[i]:.3g})",
+        f"(braking distance {abs(stop[i] - position[i]):.3g})",
         False,
     )
+
+
+def _standstill(limits: Limits, position: Vector, velocity: Vector) -> Vector:
+    """Where joints [..., J] come to rest if they brake from now on; where they are, if nobody knows how well they brake."""
+    distance = np.where(np.isnan(limits.deceleration), 0.0, velocity * np.abs(velocity) / (2 * limits.deceleration))
+    return np.asarray(position + distance)
 
 
 def predicted_breach(limits: Limits, predicted: NDArray[np.float32]) -> Breach | None:
     """The first limit that the predicted states [n, S] break; None if they keep all."""
     size = len(limits.joints)
-    for row in predicted.astype(np.float64):
-        found = breach(limits, row[:size], row[size:], "is predicted")
-        if found is not None:
-            return found
-    return None
+    states = predicted.astype(np.float64)
+    position, velocity = states[:, :size], states[:, size:]
+    stop = _standstill(limits, position, velocity)
+    low, high = np.minimum(position, stop), np.maximum(position, stop)
+    broken = (low < limits.position_lower) | (high > limits.position_upper) | (np.abs(velocity) > limits.velocity)
+    rows = (broken & limits.watched).any(axis=1)
+    if not rows.any():
+        return None
+    first = int(np.argmax(rows))
+    return breach(limits, position[first], velocity[first], "is predicted")
 
 
 class EmergencyStop:

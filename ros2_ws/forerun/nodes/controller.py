@@ -181,8 +181,13 @@ class ControllerNode(LifecycleNode):  # type: ignore[misc]
         summary = session.statistics.summary()
         self.get_logger().info(f"stopped ({session.failed or reason}): {summary['ticks']} ticks, {summary['missed']} missed")
         stats_file = self.parameters["stats_file"]
-        if stats_file:
+        if not stats_file:
+            return
+        try:
             session.write_figures(stats_file)
+        except ForerunError as error:
+            # The robot stands already; a full disk must not keep the node from saying so.
+            self.get_logger().error(f"stats_file: {error}")
 
     def _release(self) -> None:
         try:

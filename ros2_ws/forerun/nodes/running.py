@@ -6,7 +6,6 @@ SIGINT or SIGTERM ends the spinning, then the node sends what it must, then rclp
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import traceback
@@ -18,12 +17,8 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from forerun.nodes.transport import without_shared_memory
 from forerun_sim.errors import ForerunError
-
-_TRANSPORTS = "FASTDDS_BUILTIN_TRANSPORTS"
-"""With shared memory Fast DDS opens the port of a participant that joins within the first publish to it, and tests for a third
-of a second whether somebody listens there (measured: 0.32 to 0.33 s): a recorder that starts would stop the loop. UDP does not
-wait."""
 
 
 class Runnable(Protocol):
@@ -54,11 +49,12 @@ def run(make: Callable[[], Node], args: list[str] | None) -> int:
 
     The node must be ``Runnable``. Errors for the user are printed without traceback.
     """
-    os.environ.setdefault(_TRANSPORTS, "UDPv4")
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     stop = _StopSignal()
     try:
-        return _spin(make, stop)
+        with without_shared_memory():
+            rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+            node = make()
+        return _spin(node, stop)
     except ForerunError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return error.exit_code
@@ -66,8 +62,7 @@ def run(make: Callable[[], Node], args: list[str] | None) -> int:
         rclpy.try_shutdown()
 
 
-def _spin(make: Callable[[], Node], stop: _StopSignal) -> int:
-    node = make()
+def _spin(node: Node, stop: _StopSignal) -> int:
     runnable: Runnable = node
     executor = SingleThreadedExecutor()
     executor.add_node(node)

@@ -49,6 +49,7 @@ PARAMETERS = (
     Declared("command_stamped", "controller/command_stamped", "Topic of the answers in lockstep.", fixed=True),
     Declared("publish_clock", False, "Publish /clock and stamp states with simulated time.", fixed=True),
     Declared("command_timeout", 0.5, "Age at which a command ends [s]; 0: never.", (0.0, 3600.0), fixed=True),
+    Declared("realtime_priority", 0, "SCHED_FIFO priority of the simulation, 0 for none.", (0, 98), fixed=True),
 )
 
 
@@ -93,6 +94,7 @@ class SimulatorNode(Node):  # type: ignore[misc]
             self.create_subscription(Float64MultiArray, self._spec.topics.commands, self._on_command, qos.COMMANDS)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/randomize", self._on_randomize)
+        self._pacer = MonotonicPacer(self._period / self._factor)
         self._loop: Loop | None = None
         self._thread: threading.Thread | None = None
         self._start()
@@ -111,7 +113,7 @@ class SimulatorNode(Node):  # type: ignore[misc]
             self._thread = threading.Thread(target=self._run_lockstep, name="simulation", daemon=True)
             self._thread.start()
             return
-        self._loop = Loop(MonotonicPacer(self._period / self._factor), self._tick, self._failed)
+        self._loop = Loop(self._pacer, self._tick, self._failed, self._values["realtime_priority"])
         self._loop.start()
 
     # Episodes ----------------------------------------------------------------------------------------------------------
@@ -165,15 +167,16 @@ class SimulatorNode(Node):  # type: ignore[misc]
     # Real time ---------------------------------------------------------------------------------------------------------
 
     def _tick(self, now: float) -> None:
-        """Steps to ``now`` [s, monotonic] and publishes what the joints report then."""
+        """Steps to when this tick was due, however late it is, and publishes what the joints report then."""
+        now = self._pacer.deadline
         if self._next_episode is not None:
             self._begin()
             self._arrivals.clear()
             # Simulated time stands still during the pause and then goes on from the episode's start.
-            self._anchor = (now + _PAUSE / self._factor, self._simulation.time)
+            self._anchor = (now + math.ceil(_PAUSE / self._period) * self._period / self._factor, self._simulation.time)
             return
         target = self._simulated(now)
-        if target <= self._simulation.time:
+        if target < self._simulation.time + 0.5 * self._period:
             return
         behind = target - self._simulation.time - 10 * self._period
         if behind > 0:
@@ -190,11 +193,11 @@ class SimulatorNode(Node):  # type: ignore[misc]
             self._next_episode = self._plant.episode + 1
             return
         if reading is not None:
-            self._publish(reading, self._stamp(now))
+            self._publish(reading, self._stamp())
         self._publish_clock()
 
-    def _stamp(self, now: float) -> int:
-        """Stamp [ns] of a reading at the simulation's time, which is the plant's moment nearest to ``now`` [s, monotonic]."""
+    def _stamp(self) -> int:
+        """Stamp [ns] of a reading at the simulation's time."""
         if self._stamped_by_simulation:
             return round(self._simulation.time * 1e9)
         moment = self._anchor[0] + (self._simulation.time - self._anchor[1]) / self._factor
@@ -268,6 +271,9 @@ class SimulatorNode(Node):  # type: ignore[misc]
                 self.get_logger().error(f"answer ignored: it has no {joint.interface} of joint '{joint.name}'")
                 return
             values.append(field[list(message.name).index(joint.name)])
+        if not np.isfinite(values).all():
+            self.get_logger().error(f"answer ignored: {values} is not finite")
+            return
         self._answers.put((stamp, np.asarray(values, dtype=np.float64)))
 
     # Both --------------------------------------------------------------------------------------------------------------

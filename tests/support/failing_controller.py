@@ -1,0 +1,24 @@
+"""A controller whose tick fails half a second after its first command: a bug that nobody has found yet."""
+
+from __future__ import annotations
+
+import sys
+
+from forerun.control.controller import Controller, Tick, Verdict
+from forerun.nodes.controller import main
+
+_sound = Controller.tick
+_ticks = 0
+
+
+def _tick(self: Controller, now: float, spent: float = 0.0) -> Tick:
+    global _ticks
+    tick = _sound(self, now, spent)
+    _ticks += tick.verdict is Verdict.PLAN
+    if _ticks > 25:
+        raise ZeroDivisionError("a bug")
+    return tick
+
+
+Controller.tick = _tick  # type: ignore[method-assign]
+sys.exit(main())
