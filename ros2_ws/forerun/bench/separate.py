@@ -35,7 +35,7 @@ class SeparateMembers:
                 index = torch.randint(len(self._windows), (self._settings.batch,), generator=self._generator)
                 loss = self._loss(member, *self._windows.cut(index, horizon), horizon)
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 torch.nn.utils.clip_grad_norm_(member.parameters(), self._settings.gradient_norm)
                 optimizer.step()
 
