@@ -199,6 +199,11 @@ class Loop:
             gc.unfreeze()
 
 
+def reset_priority(thread_id: int) -> None:
+    """Gives a thread (0: the calling one) the normal scheduling back."""
+    os.sched_setscheduler(thread_id, os.SCHED_OTHER, os.sched_param(0))
+
+
 def set_priority(thread_id: int, priority: int) -> str:
     """Gives a thread (0: the calling one) the SCHED_FIFO ``priority``; returns why not, or an empty text."""
     if priority <= 0:

@@ -16,7 +16,7 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from forerun.control.controller import Controller, Tick, Verdict
 from forerun.control.limits import Vector
-from forerun.control.loop import ClockPacer, Loop, MonotonicPacer, Pacer, StepPacer, set_priority
+from forerun.control.loop import ClockPacer, Loop, MonotonicPacer, Pacer, StepPacer, reset_priority, set_priority
 from forerun.control.phase import PhaseLock
 from forerun.control.planning import Planner, WorkerPlanner
 from forerun.control.states import State
@@ -89,10 +89,8 @@ class Session:
         self.events.clear()
         self._swaps = self.controller.swaps
         self._note("start", self.controller.bundle.digest)
-        if self._priority and isinstance(self._planner, WorkerPlanner):
-            refused = set_priority(self._planner.thread_id, self._priority)
-            if refused:
-                self._logger.warning(f"realtime_priority: {refused}")
+        if self._priority:
+            self._raise_priority()
         self._loop = Loop(self.pacer, self._tick, self._loop_failed, self._priority)
         self._loop.start()
 
@@ -105,6 +103,8 @@ class Session:
             self._logger.error("the tick under way does not end; stopping the robot without it")
         if not self.failed:
             self._halt()
+        if self._priority:
+            reset_priority(0)
         self._note("stop", self.failed or reason)
 
     def close(self) -> None:
@@ -112,6 +112,15 @@ class Session:
         self.stop("cleanup")
         self._planner.close()
         self.outputs.close()
+
+    def _raise_priority(self) -> None:
+        # The thread that spins runs little, but it holds the interpreter while it does: were it suspended for another process,
+        # the loop would wait for it (measured: p99 of the period 28 ms instead of 20.6 ms at 50 Hz on a busy machine).
+        refused = set_priority(0, max(self._priority - 1, 1))
+        if isinstance(self._planner, WorkerPlanner):
+            refused = refused or set_priority(self._planner.thread_id, self._priority)
+        if refused:
+            self._logger.warning(f"realtime_priority: {refused}")
 
     # In the loop's thread ----------------------------------------------------------------------------------------------
 

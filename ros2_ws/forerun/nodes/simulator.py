@@ -20,7 +20,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import Trigger
 
-from forerun.control.loop import Loop, MonotonicPacer
+from forerun.control.loop import Loop, MonotonicPacer, set_priority
 from forerun.control.simulation import Reads, Simulation
 from forerun.nodes import qos
 from forerun.nodes.parameters import Declared, Parameters
@@ -113,7 +113,11 @@ class SimulatorNode(Node):  # type: ignore[misc]
             self._thread = threading.Thread(target=self._run_lockstep, name="simulation", daemon=True)
             self._thread.start()
             return
-        self._loop = Loop(self._pacer, self._tick, self._failed, self._values["realtime_priority"])
+        priority = self._values["realtime_priority"]
+        refused = set_priority(0, max(priority - 1, 1)) if priority else ""
+        if refused:
+            self.get_logger().warning(f"realtime_priority: {refused}")
+        self._loop = Loop(self._pacer, self._tick, self._failed, priority)
         self._loop.start()
 
     # Episodes ----------------------------------------------------------------------------------------------------------
