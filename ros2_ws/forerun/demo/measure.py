@@ -34,8 +34,12 @@ def trials_of(bag: Path, robot: RobotSpec, ids: Sequence[str]) -> list[Trial]:
 
 
 def score(trial: Trial, task: TaskFunction, duration: float) -> Episode:
-    """The first ``duration`` seconds of a trial, with the sum of its rewards and whether it succeeded."""
-    rows = min(len(trial), round(duration / trial.period))
+    """The first ``duration`` seconds of a trial, with the sum of its rewards and whether it succeeded.
+
+    Where the recording broke off, the mean reward of what there is stands for the rest.
+    """
+    whole = round(duration / trial.period)
+    rows = min(len(trial), whole)
     states, actions = trial.states[:rows].astype(float), trial.actions[:rows].astype(float)
     goal = np.broadcast_to(task.default_goal, (rows - 2, task.goal_size))
     rewards = task.reward(np, states[2:], actions[1:-1], actions[:-2], goal)
@@ -43,7 +47,7 @@ def score(trial: Trial, task: TaskFunction, duration: float) -> Episode:
         states=states,
         actions=actions,
         period=trial.period,
-        total=float(rewards.sum()),
+        total=float(rewards.mean() * (whole - 2)),
         success=task.success(states, trial.period),
         seed=trial.meta.get("episode"),
     )

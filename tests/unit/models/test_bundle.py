@@ -15,6 +15,7 @@ from tests.support import slider
 from forerun_models.bundle import Bundle, BundleError, load
 from forerun_models.bundle.files import sha256
 from forerun_models.export import Provenance, export_bundle
+from forerun_sim.errors import ForerunError, InputError
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +181,22 @@ def test_bundles_are_never_overwritten(exported, tmp_path):
     spec = slider.robot(tmp_path / "robot", history=3)
     with pytest.raises(BundleError, match="exists already"):
         export_bundle(exported, slider.exact_model(spec), spec, slider.recipe(), slider.trials(6), Provenance({}, 0))
+
+
+def test_a_full_disk_leaves_no_bundle(mounted, tmp_path):
+    disk, spec = mounted(), slider.robot(tmp_path / "robot", history=3)
+    (disk / "filler").write_bytes(bytes(1_000_000))
+    with pytest.raises(ForerunError, match="the disk is full"):
+        export_bundle(disk / "b", slider.exact_model(spec), spec, slider.recipe(), slider.trials(6), Provenance({}, 0))
+    assert [path.name for path in disk.iterdir()] == ["filler"]
+
+
+def test_a_read_only_folder_leaves_no_bundle(mounted, read_only, tmp_path):
+    disk, spec = mounted(), slider.robot(tmp_path / "robot", history=3)
+    read_only(disk)
+    with pytest.raises(InputError, match="choose a folder that you may write to"):
+        export_bundle(disk / "b", slider.exact_model(spec), spec, slider.recipe(), slider.trials(6), Provenance({}, 0))
+    assert not list(disk.iterdir())
 
 
 @given(content=st.binary(max_size=200))

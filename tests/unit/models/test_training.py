@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from forerun_models.recipe import Recipe, load_recipe
 from forerun_models.training.run import load_run, train
 from forerun_models.training.split import hold_out
 from forerun_models.training.windows import Windows
-from forerun_sim.errors import InputError
+from forerun_sim.errors import ForerunError, InputError
 
 
 def trained(tmp_path: Path, **changes):
@@ -98,6 +99,25 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     with pytest.raises(InputError, match="cannot be read"):
         train(slider.trials(12), spec, recipe, 0, tmp_path / "run", resume=True)
+
+
+def test_a_full_disk_keeps_the_last_whole_checkpoint(mounted, tmp_path):
+    disk, spec, data = mounted(), slider.robot(tmp_path / "robot"), slider.trials(12)
+
+    def fill(epoch, of):
+        if epoch.number == 2:
+            kept["checkpoint"] = (disk / "run" / "checkpoint.pt").read_bytes()
+            free = shutil.disk_usage(disk).free
+            (disk / "filler").write_bytes(bytes(max(0, free - 4096)))
+
+    kept: dict[str, bytes] = {}
+    with pytest.raises(ForerunError, match="the disk is full"):
+        train(data, spec, slider.recipe(), 0, disk / "run", on_epoch=fill)
+    assert (disk / "run" / "checkpoint.pt").read_bytes() == kept["checkpoint"]
+    (disk / "filler").unlink()
+    seen: list[int] = []
+    train(data, spec, slider.recipe(), 0, disk / "run", resume=True, on_epoch=lambda e, of: seen.append(e.number))
+    assert seen == [3, 4, 5]
 
 
 _ENDLESS = """
