@@ -156,7 +156,7 @@ def test_simulator_repeats_an_episode_on_reset_and_draws_another_on_randomize(pr
 def test_simulated_robot_ignores_bad_commands_and_stops_without_commands(processes: Processes, probe: Probe) -> None:
     listener = Listener(probe)
     simulator = processes.node("simulator", robot="cartpole", randomize=False, command_timeout=0.2)
-    commands = probe.node.create_publisher(Float64MultiArray, "commands", qos.COMMANDS)
+    commands = probe.node.create_publisher(Float64MultiArray, "commands", qos.COMMANDS_OUT)
     probe.until(lambda: listener.states and commands.get_subscription_count(), "it runs")
     for bad in ([float("nan")], [1.0, 2.0]):
         commands.publish(Float64MultiArray(data=bad))

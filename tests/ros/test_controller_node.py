@@ -7,6 +7,7 @@ import math
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -143,9 +144,10 @@ def test_estop_latches_until_released_and_reset(processes: Processes, probe: Pro
 
 
 def test_bundles_are_swapped_refused_and_rolled_back(processes: Processes, probe: Probe, tmp_path: Path) -> None:
-    first = tiny_bundle(tmp_path / "first", Law(bias=(-6.0,)), CART)
-    second = tiny_bundle(tmp_path / "second", Law(bias=(6.0,)), CART)
-    damaged = tiny_bundle(tmp_path / "damaged", Law(bias=(9.0,)), CART)
+    patient = replace(CART, overrides={**CART.overrides, "stale_after": 5.0})  # on a busy machine this robot may pause
+    first = tiny_bundle(tmp_path / "first", Law(bias=(-6.0,)), patient)
+    second = tiny_bundle(tmp_path / "second", Law(bias=(6.0,)), patient)
+    damaged = tiny_bundle(tmp_path / "damaged", Law(bias=(9.0,)), patient)
     (damaged / "act.onnx").write_bytes((damaged / "act.onnx").read_bytes()[:-1] + b"\x00")
     stats = tmp_path / "stats.json"
     probe.robot()
@@ -163,9 +165,9 @@ def test_bundles_are_swapped_refused_and_rolled_back(processes: Processes, probe
     probe.until(lambda: probe.commands[-1][1] == [-6.0], "the first bundle decides again")
     assert probe.transition("deactivate")
     figures = json.loads(stats.read_text())
-    assert figures["swaps"] == 2 and figures["summary"]["missed"] == 0
+    assert figures["swaps"] == 2 and figures["summary"]["missed"] == 0, figures["summary"]
     swaps = [event["tick"] for event in figures["events"] if event["kind"] == "swap"]
-    assert not [e for e in figures["events"] if e["kind"] in ("safe", "stopped") and e["tick"] >= swaps[0]]
+    assert not [event for event in figures["events"] if event["kind"] in ("safe", "stopped") and event["tick"] >= swaps[0]]
     assert_limits_kept(probe)
     assert "Traceback" not in controller.output
 

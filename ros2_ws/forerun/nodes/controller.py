@@ -158,7 +158,7 @@ class ControllerNode(LifecycleNode):  # type: ignore[misc]
             self.create_subscription(String, "bundle", self._on_bundle, qos.ANNOUNCEMENTS),
         ]
         if dry_run:
-            commands = self.create_subscription(Float64MultiArray, manifest.commands_topic, self._on_others, qos.COMMANDS)
+            commands = self.create_subscription(Float64MultiArray, manifest.commands_topic, self._on_others, qos.COMMANDS_IN)
             self._inputs.append(commands)
         assert self._session is not None
         if isinstance(self._session.pacer, ClockPacer):

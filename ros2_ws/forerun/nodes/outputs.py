@@ -31,7 +31,7 @@ class Outputs:
         self._node = node
         self._manifest = manifest
         self._dry_run = dry_run
-        self._commands = node.create_publisher(Float64MultiArray, manifest.commands_topic, qos.COMMANDS)
+        self._commands = node.create_publisher(Float64MultiArray, manifest.commands_topic, qos.COMMANDS_OUT)
         self._stamped = node.create_publisher(JointState, "~/command_stamped", qos.STAMPED)
         self._predicted = node.create_publisher(JointTrajectory, "~/predicted", qos.VIEWS)
         self._command = Float64MultiArray()

@@ -14,19 +14,23 @@ def _profile(depth: int, *, reliable: bool = True, latched: bool = False) -> QoS
     )
 
 
-STATES_OUT = _profile(10)
-"""joint_states as ros2_control publishes it: reliable, so that both kinds of subscription match."""
+STATES_OUT = _profile(100)
+"""joint_states as ros2_control publishes it: reliable, so that both kinds of subscription match. Deep, so that a recorder on a
+busy machine still gets what was sent two seconds ago."""
 
 STATES_IN = _profile(10, reliable=False)
 """joint_states as the controller reads it: a lost state is replaced by the next, waiting for it again would be worse."""
 
-STATES_LOCKSTEP = _profile(10)
+STATES_LOCKSTEP = _profile(100)
 """In lockstep no state may be lost."""
 
-COMMANDS = _profile(1)
-"""commands: the newest counts; ros2_control's forward controllers subscribe reliably."""
+COMMANDS_OUT = _profile(100)
+"""commands: reliable, as ros2_control's forward controllers subscribe; deep, for recorders."""
 
-STAMPED = _profile(10)
+COMMANDS_IN = _profile(10)
+"""commands as the simulator and a dry run read them."""
+
+STAMPED = _profile(100)
 """~/command_stamped and ~/goal."""
 
 LATCHED = _profile(1, latched=True)

@@ -91,7 +91,7 @@ class SimulatorNode(Node):  # type: ignore[misc]
         if self._lockstep:
             self.create_subscription(JointState, values["command_stamped"], self._on_answer, qos.STAMPED)
         else:
-            self.create_subscription(Float64MultiArray, self._spec.topics.commands, self._on_command, qos.COMMANDS)
+            self.create_subscription(Float64MultiArray, self._spec.topics.commands, self._on_command, qos.COMMANDS_IN)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/randomize", self._on_randomize)
         self._pacer = MonotonicPacer(self._period / self._factor)
