@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from forerun_models.dynamics.ensemble import Ensemble
-from forerun_models.recipe import ModelSettings, Phase, Planner, Recipe, Training
+from forerun_models.recipe import Finetuning, ModelSettings, Phase, Planner, Recipe, Training
 from forerun_models.training.start import build, initialise
 from forerun_models.training.windows import Windows
 from forerun_sim.spec import RobotSpec, load_robot
@@ -62,12 +62,21 @@ def trials(
 
 def recipe(**planner: object) -> Recipe:
     """Small and quick."""
+    tuning = Training(
+        batch=64,
+        steps_per_epoch=30,
+        phases=(Phase(epochs=6, horizon=5),),
+        learning_rate=3e-3,
+        holdout=0.25,
+        validation_horizon=10,
+    )
     return Recipe(
         robot="slider",
         model=ModelSettings(members=3, elites=2, hidden=16, layers=1),
         training=Training(
             batch=64, steps_per_epoch=20, phases=(Phase(epochs=3, horizon=1), Phase(epochs=3, horizon=5)), validation_horizon=10
         ),
+        finetuning=Finetuning(training=tuning),
         planner=Planner.model_validate({"horizon": 15, "samples": 64, "iterations": 4, **planner}),
     )
 

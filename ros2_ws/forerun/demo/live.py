@@ -18,6 +18,8 @@ from forerun_models.bundle import load
 from forerun_sim.errors import ForerunError
 
 Say = Callable[[str], None]
+_PRIORITY = 20
+"""SCHED_FIFO priority of the controller, the simulator's is a little lower; without the right to it a node warns and goes on."""
 _MARGIN = 0.3
 """Seconds that an episode runs longer than its task, so that the recorded trial has all of it."""
 
@@ -74,8 +76,10 @@ def run_live(plan: Plan, say: Say) -> Session:
     session = Session()
     logs, figures = plan.folder / "logs", plan.folder / "controller.json"
     shared = {"robot": plan.robot, "task": plan.task, "engine": plan.engine, "seed": plan.seed, "randomize": False}
+    shared |= {"realtime_priority": _PRIORITY - 5}
     with NodeProcess("simulator", logs, shared) as simulator, Conductor() as conductor:
         settings = {"bundle": str(plan.bundle), "stats_file": str(figures), "seed": plan.seed}
+        settings |= {"realtime_priority": _PRIORITY}
         with NodeProcess("controller", logs, settings) as controller:
 
             def check() -> None:

@@ -20,6 +20,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from forerun.nodes import qos
+from forerun.nodes.transport import without_shared_memory
 from forerun_sim.errors import ForerunError
 
 _TIMEOUT = 30.0
@@ -35,8 +36,9 @@ class Conductor:
 
     def __init__(self) -> None:
         self._context = Context()
-        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
-        self._node = rclpy.create_node("conductor", context=self._context)
+        with without_shared_memory():
+            rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+            self._node = rclpy.create_node("conductor", context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self._trial: dict[str, Any] = {}
