@@ -7,8 +7,8 @@ from pathlib import Path
 
 from forerun.bags.npz import Columns, Log, read_npz, write_logged
 from forerun.bags.write import Storage
-from forerun.files import atomic_children, refuse_existing
 from forerun_sim.errors import InputError
+from forerun_sim.files import atomic_children, refuse_existing
 from forerun_sim.spec import RobotSpec
 
 Progress = Callable[[Path], None]

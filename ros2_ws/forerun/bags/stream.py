@@ -21,8 +21,8 @@ from rosbags.rosbag2.metadata import dump_qos_v9
 from forerun.bags.content import STRING, custom_data
 from forerun.bags.encode import typestore
 from forerun.bags.qos import LATCHED, RELIABLE
-from forerun.files import refuse_existing, sync_folder, write_error, write_file
 from forerun_sim.errors import ForerunError, InputError
+from forerun_sim.files import refuse_existing, sync_folder, write_error, write_file
 
 VERSION = 9
 CHUNK = 256 * 1024

@@ -21,8 +21,8 @@ from forerun.bags import encode
 from forerun.bags.content import JOINT_STATE, MULTI_ARRAY, STRING, custom_data
 from forerun.bags.qos import LATCHED, RELIABLE
 from forerun.bags.signals import TRIAL_TOPIC
-from forerun.files import atomic_folder
 from forerun_sim.errors import ForerunError, InputError
+from forerun_sim.files import atomic_folder
 from forerun_sim.spec import RobotSpec
 
 Floats = NDArray[np.float64]

@@ -49,6 +49,7 @@ class Plan:
     seed: int
     episodes: int
     duration: float
+    topics: tuple[str, ...]
 
 
 @contextmanager
@@ -88,10 +89,10 @@ def run_live(plan: Plan, say: Say) -> Session:
 
             try:
                 conductor.transition("configure")
-                with _recorder(plan, logs, "before", session):
+                with _recorder(plan, logs, "before", session, conductor):
                     conductor.transition("activate")
                     session.before = _episodes(conductor, plan, say, check)
-                with _recorder(plan, logs, "after", session):
+                with _recorder(plan, logs, "after", session, conductor):
                     digest = _finetune(conductor, plan, session, say, check)
                     if digest is not None:
                         conductor.offer(plan.tuned, digest)
@@ -108,9 +109,13 @@ def run_live(plan: Plan, say: Say) -> Session:
 
 
 @contextmanager
-def _recorder(plan: Plan, logs: Path, name: str, session: Session) -> Iterator[None]:
+def _recorder(plan: Plan, logs: Path, name: str, session: Session, conductor: Conductor) -> Iterator[None]:
     bag = plan.folder / f"bag_{name}"
-    with NodeProcess("recorder", logs, {"uri": str(bag), "robot": plan.robot}, f"recorder_{name}") as recorder:
+    with NodeProcess(
+        "recorder", logs, {"uri": str(bag), "robot": plan.robot, "topics": list(plan.topics)}, f"recorder_{name}"
+    ) as recorder:
+        # Beside the recorder, the controller listens to the states, the simulator to the commands, the conductor to the trials.
+        conductor.wait_for_listeners(plan.topics, 2)
         yield
         recorder.check()
     session.bags.append(bag)

@@ -84,6 +84,7 @@ def run_demo(settings: Settings, say: Say, on_epoch: Callable[[Epoch, int], None
             seed=settings.seed,
             episodes=settings.episodes,
             duration=task.task.duration,
+            topics=(robot.topics.joint_states, robot.topics.commands, "trial"),
         )
         session = run_live(plan, say)
     clock.lap("control and fine-tune")

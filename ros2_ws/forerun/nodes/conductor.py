@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -84,6 +84,14 @@ class Conductor:
         self.wait_until(lambda: self._trial.get("id") != before, _TIMEOUT, "the simulator announces no new trial")
         self._call("reset", Trigger.Request())
         return str(self._trial["id"])
+
+    def wait_for_listeners(self, topics: Sequence[str], count: int) -> None:
+        """Waits until ``count`` subscriptions listen to each of ``topics``: discovery takes seconds that no bag should miss."""
+        self.wait_until(
+            lambda: all(self._node.count_subscribers(topic) >= count for topic in topics),
+            _TIMEOUT,
+            f"fewer than {count} nodes listen to each of {', '.join(topics)}",
+        )
 
     def offer(self, path: Path, digest: str) -> None:
         """Announces the bundle at ``path`` and waits until the controller runs it."""

@@ -21,9 +21,9 @@ from forerun.control.phase import PhaseLock
 from forerun.control.planning import Planner, WorkerPlanner
 from forerun.control.states import State
 from forerun.control.statistics import TickStatistics
-from forerun.files import write_file
 from forerun.nodes.outputs import Outputs
 from forerun_models.bundle import Bundle
+from forerun_sim.files import write_file
 
 _EVENTS = 1000
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from forerun.files import atomic_children, atomic_file, atomic_folder, write_file
 from forerun_sim.errors import ForerunError, InputError
+from forerun_sim.files import atomic_children, atomic_file, atomic_folder, write_file
 
 
 def names(folder: Path) -> list[str]:
