@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ from hypothesis import settings
 
 # Two workers share two cores; a thread pool in each of them would only make them wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A job in the background of a shell inherits that Ctrl-C is ignored, and so would every process that a test sends it to.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("forerun", deadline=None, derandomize=True)
 settings.load_profile("forerun")
