@@ -168,7 +168,7 @@ def test_a_robot_without_tasks_gets_a_bundle_that_predicts_but_cannot_control(ar
     bundle, _ = arm
     assert bundle.has_model and not bundle.has_agent
     with pytest.raises(BundleError, match="without an agent"):
-        bundle.act(np.zeros((12, 18)), np.zeros(0), np.zeros(0), 0.0, bundle.start())
+        bundle.act(np.zeros((12, 18)), np.zeros(0), np.zeros(0), 0.0, 0.0, bundle.start())
 
 
 def test_the_protocol_takes_c1_trials_on_the_100_hz_grid_alone(shared_data: Path) -> None:

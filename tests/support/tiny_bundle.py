@@ -120,6 +120,7 @@ def _graph(law: Law, manifest: Manifest) -> bytes:
         helper.make_node("Slice", ["newest", "zero", "state_end", "axis_columns"], ["state"]),
         helper.make_node("MatMul", ["state", "gain"], ["feedback"]),
         helper.make_node("Add", ["state", "drifts"], ["predicted"]),
+        helper.make_node("Unsqueeze", ["predicted", "zero"], ["imagined"]),
         helper.make_node("Identity", ["value_constant"], ["value"]),
         helper.make_node("Identity", ["disagreement_constant"], ["disagreement"]),
         helper.make_node("Add", ["carry_count", "one"], ["next_carry_count"]),
@@ -148,6 +149,7 @@ def _graph(law: Law, manifest: Manifest) -> bytes:
         [
             helper.make_tensor_value_info("plan", TensorProto.FLOAT, [1, horizon, actions]),
             helper.make_tensor_value_info("predicted", TensorProto.FLOAT, [1, horizon, size]),
+            helper.make_tensor_value_info("imagined", TensorProto.FLOAT, [1, 1, horizon, size]),
             helper.make_tensor_value_info("value", TensorProto.FLOAT, [1]),
             helper.make_tensor_value_info("disagreement", TensorProto.FLOAT, [1]),
             helper.make_tensor_value_info("next_carry_count", TensorProto.FLOAT, [1, 1]),

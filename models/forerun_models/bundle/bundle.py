@@ -31,6 +31,7 @@ class Decision:
         predicted: [H, S] states that the model expects after each of them (empty for agents without a model).
         value: predicted return of the plan.
         disagreement: epistemic spread of the ensemble along the plan, in standard deviations of the state (nan without a model).
+        imagined: [M, H, S] states that each member expects (empty for agents without a model).
         carry: to be handed to the next tick.
     """
 
@@ -38,6 +39,7 @@ class Decision:
     predicted: Tensor
     value: float
     disagreement: float
+    imagined: Tensor
     carry: Carry
 
 
@@ -52,7 +54,7 @@ class Bundle:
         self._dynamics = sessions.get("dynamics")
         self._carry_names = tuple(manifest.carry)
         self._inputs = {entry.name for entry in self._act.get_inputs()} if self._act is not None else set()
-        self._outputs = ["plan", "predicted", "value", "disagreement", *(f"next_{name}" for name in self._carry_names)]
+        self._outputs = ["plan", "predicted", "value", "disagreement", "imagined", *(f"next_{name}" for name in self._carry_names)]
 
     @property
     def has_agent(self) -> bool:
@@ -68,7 +70,7 @@ class Bundle:
         """The carry of the first tick."""
         return {name: np.full(shape, initial, np.float32) for name, (shape, initial) in self.manifest.carry.items()}
 
-    def act(self, history: ArrayLike, goal: ArrayLike, noise: ArrayLike, elapsed: float, carry: Carry) -> Decision:
+    def act(self, history: ArrayLike, goal: ArrayLike, noise: ArrayLike, elapsed: float, delay: float, carry: Carry) -> Decision:
         """One decision.
 
         Args:
@@ -76,6 +78,7 @@ class Bundle:
             goal: [G].
             noise: [noise_size], standard normal.
             elapsed: seconds since the last plan (0 at the first).
+            delay: seconds from the history's end to the moment at which the plan's first command acts, at most a period.
             carry: ``start()`` or the last decision's.
 
         Raises:
@@ -90,15 +93,17 @@ class Bundle:
             "goal": np.asarray(goal, np.float32).reshape(1, -1),
             "noise": np.asarray(noise, np.float32),
             "elapsed": np.asarray([elapsed], np.float32),
+            "delay": np.asarray([delay], np.float32),
             **carry,
         }
         results = self._act.run(self._outputs, {name: value for name, value in feed.items() if name in self._inputs})
-        plan, predicted, value, disagreement, *after = results
+        plan, predicted, value, disagreement, imagined, *after = results
         return Decision(
             plan=plan[0],
             predicted=predicted[0],
             value=float(value.reshape(-1)[0]),
             disagreement=float(disagreement.reshape(-1)[0]),
+            imagined=imagined[0],
             carry=dict(zip(self._carry_names, after, strict=True)),
         )
 
@@ -229,8 +234,8 @@ def _check_interface(manifest: Manifest, session: onnxruntime.InferenceSession, 
     """The graph must have the tensors that the controller will feed and read."""
     inputs = {entry.name: entry.shape for entry in session.get_inputs()}
     outputs = {entry.name for entry in session.get_outputs()}
-    allowed = {"history", "goal", "noise", "elapsed", *manifest.carry}
-    needed = {"plan", "predicted", "value", "disagreement", *(f"next_{name}" for name in manifest.carry)}
+    allowed = {"history", "goal", "noise", "elapsed", "delay", *manifest.carry}
+    needed = {"plan", "predicted", "value", "disagreement", "imagined", *(f"next_{name}" for name in manifest.carry)}
     if not set(inputs) <= allowed or not needed <= outputs:
         raise BundleError(
             f"{folder}/act.onnx: takes {sorted(inputs)} and gives {sorted(outputs)}; "

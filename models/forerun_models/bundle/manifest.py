@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from forerun_models.bundle.errors import BundleError
 
-FORMAT = 1
+FORMAT = 2
 """Version of the bundle format that this code reads and writes."""
 
 _UNITS = {"effort": "Nm or N", "velocity": "rad/s or m/s", "position": "rad or m"}

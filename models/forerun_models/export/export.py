@@ -111,7 +111,6 @@ def make_planner(model: Ensemble, robot: RobotSpec, recipe: Recipe) -> ICEM:
         state_std=model.features.state_std,
         goal_size=task.goal_size,
         period=robot.control.period,
-        delay=robot.control.command_delay,
         settings=recipe.planner,
     ).eval()
 
@@ -129,14 +128,15 @@ def _act_onnx(planner: ICEM, history: int) -> bytes:
 
 
 def _act_outputs(planner: ICEM) -> list[str]:
-    return ["plan", "predicted", "value", "disagreement", *(f"next_{name}" for name in planner.carry_shapes)]
+    return ["plan", "predicted", "value", "disagreement", "imagined", *(f"next_{name}" for name in planner.carry_shapes)]
 
 
 def _act_inputs(planner: ICEM, history: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
     goal = torch.zeros(1, planner.goal_size)
     noise = torch.randn(planner.noise_size, generator=generator)
     carry = {name: torch.zeros(shape) for name, shape in planner.carry_shapes.items()}
-    return {"history": history, "goal": goal, "noise": noise, "elapsed": torch.zeros(1), **carry}
+    times = {"elapsed": torch.zeros(1), "delay": torch.zeros(1)}
+    return {"history": history, "goal": goal, "noise": noise, **times, **carry}
 
 
 @torch.no_grad()

@@ -35,8 +35,6 @@ class ICEM(nn.Module):
         state_std: yardstick of the disagreement [S].
         goal_size: G.
         period: control period [s].
-        delay: from the newest state to the moment at which the command that answers it takes over [s], at most a period. Until
-            then the command under way acts, and the action of a step is the mean of both, as it is in a trial.
         settings: the recipe's.
     """
 
@@ -52,13 +50,11 @@ class ICEM(nn.Module):
         state_std: Tensor,
         goal_size: int,
         period: float,
-        delay: float,
         settings: Planner,
     ):
         super().__init__()
         self.rollout, self.reward, self.done = rollout, reward, done
         self.settings, self.period, self.goal_size = settings, period, goal_size
-        self.late = min(1.0, delay / period)
         self.state_size, self.action_size = len(state_std), len(lower)
         self.populations = [
             max(2 * settings.elites, round(settings.samples / settings.shrink**number)) for number in range(settings.iterations)
@@ -88,7 +84,14 @@ class ICEM(nn.Module):
         return {"carry_mean": (horizon, self.action_size), "carry_elites": (self.keep, horizon, self.action_size)}
 
     def forward(
-        self, history: Tensor, goal: Tensor, noise: Tensor, elapsed: Tensor, carry_mean: Tensor, carry_elites: Tensor
+        self,
+        history: Tensor,
+        goal: Tensor,
+        noise: Tensor,
+        elapsed: Tensor,
+        delay: Tensor,
+        carry_mean: Tensor,
+        carry_elites: Tensor,
     ) -> tuple[Tensor, ...]:
         """One decision.
 
@@ -97,11 +100,14 @@ class ICEM(nn.Module):
             goal: [1, G].
             noise: [noise_size].
             elapsed: [1] seconds since the last decision.
+            delay: [1] seconds from the newest row to the moment at which the command that answers it acts, at most a period.
+                Until then the command under way acts, and the action of a step is the mean of both, as it is in a trial.
             carry_mean: [H, A] in [-1, 1].
             carry_elites: [keep, H, A].
 
         Returns:
-            plan [1, H, A] and predicted [1, H, S] in physical units, value [1], disagreement [1], and the next carry.
+            plan [1, H, A] and predicted [1, H, S] in physical units, value [1], disagreement [1], what each member expects of
+            the plan [1, M, H, S], and the next carry.
         """
         rows = history[0]
         # Whole turns are taken out, so that single precision is spent on the angle.
@@ -109,7 +115,7 @@ class ICEM(nn.Module):
         states = list((rows[:, : self.state_size] - turns).unbind(0))
         commands = list(rows[:, self.state_size :].unbind(0))
         under_way = commands[-1]
-        shift = self._shift(elapsed)
+        shift, late = self._shift(elapsed), torch.clamp(delay / self.period, 0.0, 1.0)
         mean, kept = shift @ carry_mean, shift @ carry_elites
         std: Tensor | float = self.settings.std
         used = 0
@@ -121,7 +127,7 @@ class ICEM(nn.Module):
             samples = torch.clamp(mean + std * (self.colour @ white), -1.0, 1.0)
             extra = [kept, mean[None]] if number == len(self.populations) - 1 else [kept]
             samples = self._slew(torch.cat([samples, *extra]), under_way)
-            values, particles, spread = self._evaluate(samples, states, commands[:-1], under_way, goal)
+            values, particles, spread = self._evaluate(samples, states, commands[:-1], under_way, late, goal)
             values, order = torch.topk(values, self.settings.elites)
             elites = samples[order]
             kept = elites[: self.keep]
@@ -131,9 +137,9 @@ class ICEM(nn.Module):
             std = momentum * std + (1 - momentum) * fresh_std
             best = order[:1]
         plan = self._physical(elites[:1])
-        predicted = torch.index_select(particles, 2, best).mean(dim=1)[:, 0] + turns
+        imagined = torch.index_select(particles, 2, best)[:, :, 0].transpose(0, 1) + turns
         disagreement = torch.index_select(spread, 1, best)[:, 0].mean()
-        return plan, predicted[None], values[:1], disagreement[None], mean, kept
+        return plan, imagined.mean(dim=0)[None], values[:1], disagreement[None], imagined[None], mean, kept
 
     def _shift(self, elapsed: Tensor) -> Tensor:
         """Matrix [H, H] that moves a sequence on by ``elapsed``, interpolating between steps and holding the last one."""
@@ -156,12 +162,12 @@ class ICEM(nn.Module):
         return torch.cat(followed, dim=1) * self.slew_step
 
     def _evaluate(
-        self, samples: Tensor, states: list[Tensor], past: list[Tensor], under_way: Tensor, goal: Tensor
+        self, samples: Tensor, states: list[Tensor], past: list[Tensor], under_way: Tensor, late: Tensor, goal: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Returns [N] (never nan), states [H, M, N, S] and disagreement [H, N] of sequences [N, H, A]."""
         actions = self._physical(samples)
         before = torch.cat([under_way.expand(actions.shape[0], 1, -1), actions[:, :-1]], dim=1)
-        particles = self.rollout(states, past, actions + self.late * (before - actions) if self.late > 0 else actions)
+        particles = self.rollout(states, past, actions + late * (before - actions))
         given, previous = (array.transpose(0, 1)[:, None] for array in (actions, before))
         rewards = self.reward(particles, given, previous, goal[0]).mean(dim=1)
         if self.done is not None:

@@ -91,7 +91,7 @@ def _time_ticks(bundle: Bundle, seed: int) -> NDArray[np.float64]:
         history = 0.1 * random.standard_normal((manifest.history, manifest.state_size + manifest.action_size))
         noise = random.standard_normal(manifest.noise_size).astype(np.float32)
         began = time.perf_counter()
-        decision = bundle.act(history, manifest.goal_default, noise, manifest.period if tick else 0.0, carry)
+        decision = bundle.act(history, manifest.goal_default, noise, manifest.period if tick else 0.0, 0.0, carry)
         taken.append(time.perf_counter() - began)
         carry = decision.carry
     return np.array(taken[WARM_UP:])

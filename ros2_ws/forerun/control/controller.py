@@ -292,6 +292,7 @@ class Controller:
             goal=self._goal,
             noise=self._random.standard_normal(manifest.noise_size, dtype=np.float32),
             elapsed=0.0 if math.isnan(self._carried_at) else now - self._carried_at,
+            delay=min(manifest.command_delay, manifest.period),
             carry=self._carry,
         )
         self._planner.submit(self._asked)

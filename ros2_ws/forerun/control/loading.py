@@ -50,7 +50,8 @@ def warm_up(bundle: Bundle) -> None:
     carry = bundle.start()
     for elapsed in (0.0, manifest.period):
         try:
-            decision = bundle.act(history, manifest.goal_default, np.zeros(manifest.noise_size, np.float32), elapsed, carry)
+            noise = np.zeros(manifest.noise_size, np.float32)
+            decision = bundle.act(history, manifest.goal_default, noise, elapsed, 0.0, carry)
         except Exception as error:  # ONNX Runtime raises types of its own that share no base but Exception
             raise InputError(f"{bundle.path}/act.onnx: does not run: {error}") from error
         carry = decision.carry

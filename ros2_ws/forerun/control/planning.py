@@ -21,7 +21,8 @@ from forerun_models.bundle import Bundle, Carry, Decision
 
 @dataclass(frozen=True)
 class Request:
-    """One call of act.onnx: for the tick at ``time`` [s], history [K, S+A], goal [G], noise [n], seconds since the last plan."""
+    """One call of act.onnx: for the tick at ``time`` [s], history [K, S+A], goal [G], noise [n], seconds since the last plan,
+    seconds until its first command acts."""
 
     bundle: Bundle
     time: float
@@ -29,6 +30,7 @@ class Request:
     goal: NDArray[np.float32]
     noise: NDArray[np.float32]
     elapsed: float
+    delay: float
     carry: Carry
 
 
@@ -67,7 +69,9 @@ def decide(request: Request) -> Reply:
     """Runs act.onnx. An error of the graph becomes the reply's ``error``: the loop falls back, it does not end."""
     begin = time.perf_counter()
     try:
-        decision = request.bundle.act(request.history, request.goal, request.noise, request.elapsed, request.carry)
+        decision = request.bundle.act(
+            request.history, request.goal, request.noise, request.elapsed, request.delay, request.carry
+        )
     except Exception as error:  # ONNX Runtime raises types of its own that share no base but Exception
         return Reply(request, None, f"{type(error).__name__}: {error}", time.perf_counter() - begin)
     return Reply(request, decision, "", time.perf_counter() - begin)

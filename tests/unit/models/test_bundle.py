@@ -80,7 +80,7 @@ def test_wrong_shapes_are_named(bundle):
 def test_a_tick_is_reproducible(bundle):
     noise = np.random.default_rng(0).standard_normal(bundle.manifest.noise_size)
     history = np.tile([1.0, 0.0, 0.0], (3, 1))
-    first, second = (bundle.act(history, [0.0], noise, 0.0, bundle.start()) for _ in range(2))
+    first, second = (bundle.act(history, [0.0], noise, 0.0, 0.0, bundle.start()) for _ in range(2))
     assert first.plan.shape == (15, 1)
     assert first.predicted.shape == (15, 2)
     assert first.plan[0, 0] < 0, "it pushes back"
