@@ -72,6 +72,7 @@ class Body:
             "stale_after": 0.1,
             "max_misses": 5,
             "velocity_margin": 1.2,
+            "command_timeout": 0.25,
             "goal_names": (),
             "goal_default": np.zeros(0),
             "noise_size": 3,

@@ -53,6 +53,7 @@ class Manifest:
     stale_after: float
     max_misses: int
     velocity_margin: float
+    command_timeout: float
     goal_names: tuple[str, ...]
     goal_default: Vector
     noise_size: int
@@ -110,6 +111,7 @@ class Manifest:
             "stale_after": self.stale_after,
             "max_misses": self.max_misses,
             "velocity_margin": self.velocity_margin,
+            "command_timeout": self.command_timeout,
         }
         carry = {name: {"shape": list(shape), "initial": initial} for name, (shape, initial) in self.carry.items()}
         content = {
@@ -190,6 +192,7 @@ class Manifest:
             stale_after=float(safety["stale_after"]),
             max_misses=int(safety["max_misses"]),
             velocity_margin=float(safety["velocity_margin"]),
+            command_timeout=float(safety["command_timeout"]),
             goal_names=tuple(str(name) for name in content["goal"]["names"]),
             goal_default=_vector(content["goal"]["default"]),
             noise_size=int(content["noise"]),
@@ -222,6 +225,7 @@ class Manifest:
             (0 <= self.noise_size <= 10_000_000, "noise out of range"),
             (self.stale_after > 0 and self.max_misses >= 1, "safety.stale_after and max_misses must be above 0"),
             (math.isfinite(self.damp_gain) and self.velocity_margin > 0, "safety gains must be finite and positive"),
+            (1 < self.rate * self.command_timeout < math.inf, "safety.command_timeout must exceed the control period"),
             (len(self.goal_names) == len(self.goal_default), "goal names and default values differ in number"),
             (bool(np.isfinite(self.goal_default).all()), "goal default values must be finite"),
             ("parity.npz" in self.files, "files must list parity.npz"),

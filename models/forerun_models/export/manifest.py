@@ -57,6 +57,7 @@ def manifest_of(
         stale_after=safety.stale_after,
         max_misses=safety.max_misses,
         velocity_margin=safety.velocity_margin,
+        command_timeout=safety.command_timeout,
         goal_names=goal.names if goal else (),
         goal_default=np.array(goal.default if goal else (), dtype=float),
         noise_size=noise_size,

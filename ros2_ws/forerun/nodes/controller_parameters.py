@@ -12,7 +12,7 @@ _INF = math.inf
 
 PARAMETERS = (
     Declared("bundle", "", "Folder of the bundle that decides; may change until configure."),
-    Declared("dry_run", False, "Compute and publish everything but commands; the history follows the commands of others."),
+    Declared("dry_run", False, "Commands go to ~/dry_commands; the history follows those of others. Changes take clean-up."),
     Declared("goal", [], "Goal numbers at the start; empty: the bundle's default. Later ones come on ~/goal."),
     Declared("lockstep", False, "Tick when a state arrives, for a simulator that waits for each command.", fixed=True),
     Declared("autostart", False, "Configure and activate without being asked; the node ends if that fails.", fixed=True),

@@ -24,14 +24,14 @@ class Outputs:
     Args:
         node: owns them.
         manifest: names joints and topics.
-        dry_run: nothing goes to the robot; ``~/command_stamped`` shows what would have.
+        dry_run: nothing goes to the robot; ``~/dry_commands`` beside it and ``~/command_stamped`` show what would have.
     """
 
     def __init__(self, node: Node, manifest: Manifest, dry_run: bool) -> None:
         self._node = node
         self._manifest = manifest
-        self._dry_run = dry_run
-        self._commands = node.create_publisher(Float64MultiArray, manifest.commands_topic, qos.COMMANDS_OUT)
+        topic = "~/dry_commands" if dry_run else manifest.commands_topic
+        self._commands = node.create_publisher(Float64MultiArray, topic, qos.COMMANDS_OUT)
         self._stamped = node.create_publisher(JointState, "~/command_stamped", qos.STAMPED)
         self._predicted = node.create_publisher(JointTrajectory, "~/predicted", qos.VIEWS)
         self._command = Float64MultiArray()
@@ -42,9 +42,8 @@ class Outputs:
 
     def send(self, command: Vector, stamp: int) -> None:
         """Publishes ``command`` [A], the answer to the state with the ``stamp`` [ns]."""
-        if not self._dry_run:
-            self._command.data = command.tolist()
-            self._commands.publish(self._command)
+        self._command.data = command.tolist()
+        self._commands.publish(self._command)
         for kind, indices in self._fields.items():
             values = np.full(len(command), np.nan)
             values[indices] = command[indices]
@@ -54,8 +53,7 @@ class Outputs:
 
     def send_again(self) -> None:
         """The last command once more, for a simulator that did not hear it."""
-        if not self._dry_run:
-            self._commands.publish(self._command)
+        self._commands.publish(self._command)
         self._stamped.publish(self._answer)
 
     def show(self, tick: Tick) -> None:

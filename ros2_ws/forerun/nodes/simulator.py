@@ -48,7 +48,7 @@ PARAMETERS = (
     Declared("lockstep", False, "Wait for the command that answers each state, on command_stamped.", fixed=True),
     Declared("command_stamped", "controller/command_stamped", "Topic of the answers in lockstep.", fixed=True),
     Declared("publish_clock", False, "Publish /clock and stamp states with simulated time.", fixed=True),
-    Declared("command_timeout", 0.5, "Age at which a command ends [s]; 0: never.", (0.0, 3600.0), fixed=True),
+    Declared("command_timeout", -1.0, "Age at which a command ends [s]; -1: the robot's, 0: never.", (-1.0, 3600.0), fixed=True),
     Declared("realtime_priority", 0, "SCHED_FIFO priority of the simulation, 0 for none.", (0, 98), fixed=True),
 )
 
@@ -74,10 +74,7 @@ class SimulatorNode(Node):  # type: ignore[misc]
         self._lockstep: bool = values["lockstep"]
         self._stamped_by_simulation = values["publish_clock"] or self._lockstep
         self._factor = 1.0 if self._lockstep else float(values["real_time_factor"])
-        timeout = values["command_timeout"] or math.inf
-        self._simulation = Simulation(
-            self._plant, 1.0 / self._spec.control.physics_rate, self._held, math.inf if self._lockstep else timeout
-        )
+        self._simulation = Simulation(self._plant, 1.0 / self._spec.control.physics_rate, self._held, self._command_timeout())
         self._next_episode: int | None = values["episode"]
         self._anchor = (0.0, _ORIGIN)
         self._arrivals: deque[tuple[float, NDArray[np.float64]]] = deque(maxlen=1000)
@@ -98,6 +95,13 @@ class SimulatorNode(Node):  # type: ignore[misc]
         self._loop: Loop | None = None
         self._thread: threading.Thread | None = None
         self._start()
+
+    def _command_timeout(self) -> float:
+        """Age at which a command ends [s]; in lockstep never, for there the plant waits for its commands."""
+        wanted = self._values["command_timeout"]
+        if self._lockstep or wanted == 0:
+            return math.inf
+        return float(wanted) if wanted > 0 else self._spec.safety.command_timeout
 
     def close(self) -> None:
         """Ends the simulation."""

@@ -158,10 +158,14 @@ class Randomization(Strict):
 class Safety(Strict):
     """What the controller does when it must not plan on. ``action``: ``zero`` effort or velocity, ``hold`` the commanded
     position, ``damp`` (effort = -damp_gain * dq, within limits). A state older than ``stale_after`` [s] is never used; after
-    ``max_misses`` ticks in a row without a plan the stop latches until ``~/reset``."""
+    ``max_misses`` ticks in a row without a plan the stop latches until ``~/reset``.
+
+    ``command_timeout`` [s] is the robot's own part: its side (guard, drives, simulator) lets no command act that is older. Then
+    effort and velocity are 0, and the last position is held."""
 
     action: Literal["zero", "hold", "damp"] = "zero"
     damp_gain: NonNegative = 0.0
     stale_after: Positive = 0.1
     max_misses: Annotated[int, Field(ge=1)] = 5
     velocity_margin: Positive = 1.2
+    command_timeout: Positive = 0.25

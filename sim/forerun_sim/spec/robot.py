@@ -54,6 +54,14 @@ class RobotSpec(Strict):
             self._check_task(f"tasks.{task_name}", task)
         return self
 
+    @model_validator(mode="after")
+    def _commands_last(self) -> RobotSpec:
+        timeout, period = self.safety.command_timeout, self.control.period
+        if timeout <= period:
+            reason = "or the robot would stop between two commands in time"
+            raise ValueError(f"safety.command_timeout {timeout:g} s must exceed the control period of {period:g} s, {reason}")
+        return self
+
     def _check_task(self, where: str, task: Task) -> None:
         names = list(self.joint_names)
         for key in ("initial_position", "initial_velocity", "command_limits"):

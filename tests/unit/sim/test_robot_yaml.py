@@ -170,3 +170,12 @@ def test_missing_urdf_is_named(cartpole: tuple[Path, dict[str, Any]]) -> None:
     folder, data = cartpole
     (folder / "cartpole.urdf").unlink()
     assert "cartpole.urdf: the URDF cannot be read" in refusal(folder, data)
+
+
+def test_command_timeout_must_exceed_the_period(cartpole: tuple[Path, dict[str, Any]]) -> None:
+    folder, data = cartpole
+    data["safety"]["command_timeout"] = 0.02
+    assert "safety.command_timeout 0.02 s must exceed the control period of 0.02 s" in refusal(folder, data)
+    data["safety"]["command_timeout"] = 0.03
+    (folder / "robot.yaml").write_text(yaml.safe_dump(data))
+    assert load_robot(folder).safety.command_timeout == 0.03
