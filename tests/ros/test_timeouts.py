@@ -16,8 +16,6 @@ from support.probe import OK, Probe, probing
 from support.processes import Processes
 from support.tiny_bundle import Law, tiny_bundle
 
-from .conftest import CART
-
 TIMEOUT = 0.25
 """The shipped cartpole's [s]."""
 
@@ -59,7 +57,7 @@ def test_simulated_drives_stop_within_the_robots_timeout_of_a_killed_controller(
     drive = Drive(probe)
     probe.listen(JointState, "controller/command_stamped", lambda m: answered.append(_seconds(m)), qos.STAMPED)
     processes.node("simulator", robot="cartpole", randomize=False)
-    bundle = tiny_bundle(tmp_path / "pushing", Law(bias=(6.0,)), CART)
+    bundle = tiny_bundle(tmp_path / "pushing", Law(bias=(6.0,)))  # to the end of the rail, and on
     controller = processes.node("controller", bundle=str(bundle), autostart=True)
     probe.until(lambda: len(answered) > 10 and drive.pushes(), "the cart is pushed")
     controller.kill()
