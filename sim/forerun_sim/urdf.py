@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
-from numpy.typing import NDArray
 
 from forerun_sim.errors import InputError
+from forerun_sim.kinematics import Frame, Vector
 from forerun_sim.spec.robot import RobotSpec
 
-Vector = tuple[float, float, float]
 MOVABLE = ("revolute", "continuous", "prismatic")
 TYPES = (*MOVABLE, "fixed")
 
@@ -85,17 +85,19 @@ class Urdf:
             link = found[-1].parent
         return tuple(found)
 
+    def frames(self, joints: Sequence[str]) -> tuple[Frame, ...]:
+        """The tree as data, the root first, every link after its parent.
 
-def rotation(rpy: Vector) -> NDArray[np.float64]:
-    """Rotation matrix [3, 3] of roll, pitch, yaw [rad] about fixed axes, as URDF means them."""
-    (cr, cp, cy), (sr, sp, sy) = (tuple(map(math.cos, rpy)), tuple(map(math.sin, rpy)))
-    return np.array(
-        [
-            [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
-            [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
-            [-sp, cp * sr, cp * cr],
-        ]
-    )
+        Joints of the URDF that are not in ``joints`` (the order of the positions) stand at 0.
+        """
+        order = sorted(self.links, key=lambda link: len(self.branch(link)))
+        found = [Frame(self.root)]
+        for name in order[1:]:
+            joint = self.parents[name]
+            moves = joint.movable and joint.name in joints
+            index = list(joints).index(joint.name) if moves else -1
+            found.append(Frame(name, order.index(joint.parent), index, joint.type, joint.axis, joint.xyz, joint.rpy))
+        return tuple(found)
 
 
 def load_urdf(path: Path) -> Urdf:

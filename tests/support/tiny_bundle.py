@@ -80,6 +80,7 @@ class Body:
             "thresholds": {},
             "joint_states_topic": "joint_states",
             "commands_topic": "commands",
+            "links": (),
             "trained_on": {},
             "metrics": {},
             "parent": None,

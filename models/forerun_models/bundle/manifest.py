@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forerun_models.bundle.errors import BundleError
+from forerun_sim.kinematics import Frame, check_frames
 
 FORMAT = 2
 """Version of the bundle format that this code reads and writes."""
@@ -28,7 +29,8 @@ class Manifest:
 
     ``position_lower/upper``, ``velocity_limit`` and ``deceleration`` are per joint [J] (inf or nan where unknown);
     ``command_lower/upper`` and ``slew`` [1/s] per action [A] (slew inf where unlimited). ``carry`` gives the shape and the
-    initial value of each tensor that ``act.onnx`` hands to its next call. ``files`` maps a relative path to its sha256.
+    initial value of each tensor that ``act.onnx`` hands to its next call. ``links`` is the robot's kinematic tree, empty for
+    robots without a URDF. ``files`` maps a relative path to its sha256.
     """
 
     robot: str
@@ -61,6 +63,7 @@ class Manifest:
     thresholds: Mapping[str, float]
     joint_states_topic: str
     commands_topic: str
+    links: tuple[Frame, ...]
     trained_on: Mapping[str, Any]
     metrics: Mapping[str, Any]
     parent: str | None
@@ -131,6 +134,7 @@ class Manifest:
             "carry": carry,
             "thresholds": dict(self.thresholds),
             "topics": {"joint_states": self.joint_states_topic, "commands": self.commands_topic},
+            "links": [frame.as_data() for frame in self.links],
             "trained_on": dict(self.trained_on),
             "metrics": dict(self.metrics),
             "parent": self.parent,
@@ -203,6 +207,7 @@ class Manifest:
             thresholds={str(name): float(value) for name, value in content["thresholds"].items()},
             joint_states_topic=str(content["topics"]["joint_states"]),
             commands_topic=str(content["topics"]["commands"]),
+            links=tuple(Frame.from_data(data) for data in content["links"]),
             trained_on=dict(content["trained_on"]),
             metrics=dict(content["metrics"]),
             parent=content["parent"],
@@ -228,6 +233,7 @@ class Manifest:
             (1 < self.rate * self.command_timeout < math.inf, "safety.command_timeout must exceed the control period"),
             (len(self.goal_names) == len(self.goal_default), "goal names and default values differ in number"),
             (bool(np.isfinite(self.goal_default).all()), "goal default values must be finite"),
+            (not (wrong := check_frames(self.links, len(self.joints))), f"links: {wrong}"),
             ("parity.npz" in self.files, "files must list parity.npz"),
             ("act.onnx" in self.files or "dynamics.onnx" in self.files, "files must list act.onnx or dynamics.onnx"),
         ]

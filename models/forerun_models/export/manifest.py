@@ -10,6 +10,7 @@ import numpy as np
 
 from forerun_models.bundle import Manifest
 from forerun_sim.spec import RobotSpec
+from forerun_sim.urdf import robot_urdf
 
 
 def manifest_of(
@@ -65,6 +66,7 @@ def manifest_of(
         thresholds=dict(thresholds),
         joint_states_topic=robot.topics.joint_states,
         commands_topic=robot.topics.commands,
+        links=robot_urdf(robot).frames(robot.joint_names) if robot.urdf is not None else (),
         trained_on=dict(trained_on),
         metrics=dict(metrics),
         parent=parent,

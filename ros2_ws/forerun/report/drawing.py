@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from forerun_sim.kinematics import Kinematics
+from forerun_sim.kinematics import Kinematics, rotation
 from forerun_sim.spec import RobotSpec
-from forerun_sim.urdf import load_urdf, rotation
+from forerun_sim.urdf import load_urdf
 
 Points = NDArray[np.float64]
 
@@ -34,7 +34,7 @@ class Drawing:
             raise ValueError(f"robot '{spec.name}' has no URDF to draw")
         path = spec.file(spec.urdf)
         urdf = load_urdf(path)
-        self._kinematics = Kinematics(urdf, spec.joint_names)
+        self._kinematics = Kinematics(urdf.frames(spec.joint_names))
         self.outlines = [Outline(link, corners, urdf.moved(link)) for link, corners in _outlines(path)]
         joints = [joint for joint in urdf.joints.values() if joint.movable and joint.type != "prismatic"]
         self._pivots = [joint.child for joint in joints]

@@ -19,7 +19,7 @@ class Features:
     def __init__(self, spec: RobotSpec) -> None:
         self._joints = spec.joint_names
         self._actions = spec.action_names
-        self._kinematics = Kinematics(robot_urdf(spec), spec.joint_names) if spec.urdf is not None else None
+        self._kinematics = Kinematics(robot_urdf(spec).frames(spec.joint_names)) if spec.urdf is not None else None
 
     def reader(self, feature: str) -> Reader:
         """The function behind ``feature``, whose names robot.yaml's validation has checked."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pybullet
 import pytest
 import torch
 
-from forerun_sim.kinematics import Kinematics
+from forerun_sim.kinematics import Frame, Kinematics, check_frames
 from forerun_sim.spec import load_robot
 from forerun_sim.urdf import Urdf, load_urdf, robot_urdf
 
@@ -58,7 +60,7 @@ def test_links_are_where_pybullet_has_them(name: str, tmp_path: Path) -> None:
     else:
         spec = load_robot(name)
         urdf, joints = robot_urdf(spec), spec.joint_names
-    kinematics = Kinematics(urdf, joints)
+    kinematics = Kinematics(urdf.frames(joints))
     for position in np.random.default_rng(1).uniform(-2, 2, (5, len(joints))):
         for link, expected in bullet_origins(urdf, joints, position).items():
             assert np.allclose(kinematics.point(np, position, link), expected, atol=1e-6), link
@@ -67,7 +69,7 @@ def test_links_are_where_pybullet_has_them(name: str, tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_numpy_torch_and_trace_agree_on_batches(tmp_path: Path) -> None:
     (tmp_path / "crooked.urdf").write_text(CROOKED)
-    kinematics = Kinematics(load_urdf(tmp_path / "crooked.urdf"), ("a", "b", "c"))
+    kinematics = Kinematics(load_urdf(tmp_path / "crooked.urdf").frames(("a", "b", "c")))
     position = np.random.default_rng(2).uniform(-2, 2, (4, 6, 3))
     expected = kinematics.point(np, position, "tool")
     assert expected.shape == (4, 6, 3)
@@ -78,7 +80,7 @@ def test_numpy_torch_and_trace_agree_on_batches(tmp_path: Path) -> None:
 
 def test_upright_double_pendulum_has_its_tip_half_a_metre_up() -> None:
     spec = load_robot("double_pendulum")
-    kinematics = Kinematics(robot_urdf(spec), spec.joint_names)
+    kinematics = Kinematics(robot_urdf(spec).frames(spec.joint_names))
     assert np.allclose(kinematics.point(np, np.array([np.pi, 0.0]), "tip"), [0, 0, 0.5])
     assert np.allclose(kinematics.point(np, np.zeros(2), "tip"), [0, 0, -0.5])
 
@@ -90,3 +92,13 @@ def test_double_pendulum_has_the_published_parameters() -> None:
         inertial = urdf.links[link]
         assert inertial.mass == mass and -inertial.com[2] == arm
         assert inertial.inertia[1] + mass * arm**2 == pytest.approx(about_joint, abs=5e-6)
+
+
+def test_frames_survive_json_and_bad_ones_are_named(tmp_path: Path) -> None:
+    (tmp_path / "crooked.urdf").write_text(CROOKED)
+    frames = load_urdf(tmp_path / "crooked.urdf").frames(("c", "a", "b"))
+    again = tuple(Frame.from_data(data) for data in json.loads(json.dumps([frame.as_data() for frame in frames])))
+    assert again == frames and not check_frames(frames, 3)
+    assert "link 'three': its joint or type is unknown" in check_frames((frames[0], replace(frames[3], parent=0, joint=7)), 3)
+    assert "link 'one': its parent" in check_frames((frames[0], replace(frames[1], parent=1)), 3)
+    assert "must be finite" in check_frames((replace(frames[0], xyz=(0.0, float("nan"), 0.0)),), 3)
