@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from forerun.control.controller import Controller, Settings, Tick
+from forerun.control.controller import Controller, Settings
 from forerun.control.limits import SafetySettings
 from forerun.control.planning import InlinePlanner, Planner
 from forerun.control.states import State
+from forerun.control.ticks import Tick
 from forerun_models.bundle import Bundle
 
 PERIOD = 0.02

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from forerun.control.controller import Controller, Tick, Verdict
+from forerun.control.controller import Controller
+from forerun.control.ticks import Tick, Verdict
 from forerun.nodes.controller import main
 
 _sound = Controller.tick

@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from forerun_models.bundle import Manifest, ParityCase, write
+from forerun_models.bundle import CAUSES, Manifest, ParityCase, write
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,17 @@ class Body:
             "rate": 50.0,
             "history": 4,
             "horizon": horizon,
+            "command_rate": self.overrides.get("rate", 50.0),
             "command_delay": 0.0,
             "safe_action": "zero",
             "damp_gain": 0.0,
             "stale_after": 0.1,
             "max_misses": 5,
             "velocity_margin": 1.2,
+            "disagreement_factor": 0.0,
+            "max_disagreeing": 5,
+            "recover_after": 10,
+            "recovery": dict.fromkeys(CAUSES, "latch"),
             "command_timeout": 0.25,
             "goal_names": (),
             "goal_default": np.zeros(0),

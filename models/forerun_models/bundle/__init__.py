@@ -2,8 +2,8 @@
 
 from forerun_models.bundle.bundle import Bundle, Carry, Decision, load
 from forerun_models.bundle.errors import BundleError
-from forerun_models.bundle.manifest import FORMAT, Manifest
+from forerun_models.bundle.manifest import CAUSES, FORMAT, Manifest
 from forerun_models.bundle.parity import ParityCase
 from forerun_models.bundle.writing import write
 
-__all__ = ["FORMAT", "Bundle", "BundleError", "Carry", "Decision", "Manifest", "ParityCase", "load", "write"]
+__all__ = ["CAUSES", "FORMAT", "Bundle", "BundleError", "Carry", "Decision", "Manifest", "ParityCase", "load", "write"]

@@ -19,6 +19,10 @@ FORMAT = 2
 
 _UNITS = {"effort": "Nm or N", "velocity": "rad/s or m/s", "position": "rad or m"}
 _SAFE = ("zero", "hold", "damp")
+_RECOVERY = ("resume", "latch")
+
+CAUSES = ("stale", "misses", "disagreement")
+"""What may end in the safe action and has a choice of how that ends."""
 
 Vector = NDArray[np.float64]
 
@@ -49,12 +53,17 @@ class Manifest:
     rate: float
     history: int
     horizon: int
+    command_rate: float
     command_delay: float
     safe_action: str
     damp_gain: float
     stale_after: float
     max_misses: int
     velocity_margin: float
+    disagreement_factor: float
+    max_disagreeing: int
+    recover_after: int
+    recovery: Mapping[str, str]
     command_timeout: float
     goal_names: tuple[str, ...]
     goal_default: Vector
@@ -73,6 +82,16 @@ class Manifest:
     def period(self) -> float:
         """Control period [s]."""
         return 1.0 / self.rate
+
+    @property
+    def commands_per_step(self) -> int:
+        """Commands in one control period; a plan of H steps has H times as many rows."""
+        return round(self.command_rate / self.rate)
+
+    @property
+    def tick_period(self) -> float:
+        """Time from one command to the next [s]."""
+        return 1.0 / self.command_rate
 
     @property
     def state_size(self) -> int:
@@ -114,6 +133,10 @@ class Manifest:
             "stale_after": self.stale_after,
             "max_misses": self.max_misses,
             "velocity_margin": self.velocity_margin,
+            "disagreement_factor": self.disagreement_factor,
+            "max_disagreeing": self.max_disagreeing,
+            "recover_after": self.recover_after,
+            "recovery": {cause: self.recovery[cause] for cause in CAUSES},
             "command_timeout": self.command_timeout,
         }
         carry = {name: {"shape": list(shape), "initial": initial} for name, (shape, initial) in self.carry.items()}
@@ -127,6 +150,7 @@ class Manifest:
             "rate": self.rate,
             "history": self.history,
             "horizon": self.horizon,
+            "command_rate": self.command_rate,
             "command_delay": self.command_delay,
             "safety": safety,
             "goal": {"names": list(self.goal_names), "default": [float(value) for value in self.goal_default]},
@@ -190,12 +214,17 @@ class Manifest:
             rate=float(content["rate"]),
             history=int(content["history"]),
             horizon=int(content["horizon"]),
+            command_rate=float(content["command_rate"]),
             command_delay=float(content["command_delay"]),
             safe_action=str(safety["action"]),
             damp_gain=float(safety["damp_gain"]),
             stale_after=float(safety["stale_after"]),
             max_misses=int(safety["max_misses"]),
             velocity_margin=float(safety["velocity_margin"]),
+            disagreement_factor=float(safety["disagreement_factor"]),
+            max_disagreeing=int(safety["max_disagreeing"]),
+            recover_after=int(safety["recover_after"]),
+            recovery={cause: str(safety["recovery"][cause]) for cause in CAUSES},
             command_timeout=float(safety["command_timeout"]),
             goal_names=tuple(str(name) for name in content["goal"]["names"]),
             goal_default=_vector(content["goal"]["default"]),
@@ -226,11 +255,16 @@ class Manifest:
             (bool((self.slew > 0).all() and (self.velocity_limit > 0).all()), "slew and velocity limits must be above 0"),
             (self.safe_action in _SAFE, f"safety.action must be one of {_SAFE}"),
             (0 < self.rate <= 10_000, "rate must be within (0, 10000] Hz"),
+            (_whole(self.command_rate / self.rate, 1000), "command_rate must be a whole multiple of rate, at most 1000 times it"),
+            (0 <= self.command_delay <= 1, "command_delay must be within [0, 1] s"),
             (1 <= self.history <= 1024 and 1 <= self.horizon <= 4096, "history or horizon out of range"),
             (0 <= self.noise_size <= 10_000_000, "noise out of range"),
             (self.stale_after > 0 and self.max_misses >= 1, "safety.stale_after and max_misses must be above 0"),
             (math.isfinite(self.damp_gain) and self.velocity_margin > 0, "safety gains must be finite and positive"),
             (1 < self.rate * self.command_timeout < math.inf, "safety.command_timeout must exceed the control period"),
+            (0 <= self.disagreement_factor < math.inf, "safety.disagreement_factor must be finite and not negative"),
+            (min(self.max_disagreeing, self.recover_after) >= 1, "safety.max_disagreeing and recover_after must be above 0"),
+            (set(self.recovery.values()) <= set(_RECOVERY), f"safety.recovery must be of {_RECOVERY}"),
             (len(self.goal_names) == len(self.goal_default), "goal names and default values differ in number"),
             (bool(np.isfinite(self.goal_default).all()), "goal default values must be finite"),
             (not (wrong := check_frames(self.links, len(self.joints))), f"links: {wrong}"),
@@ -244,6 +278,10 @@ class Manifest:
 
 def _vector(values: Any) -> Vector:
     return np.asarray(values, dtype=np.float64).reshape(-1)
+
+
+def _whole(ratio: float, most: int) -> bool:
+    return math.isfinite(ratio) and 1 <= round(ratio) <= most and abs(ratio - round(ratio)) < 1e-6
 
 
 def _or(value: Any, default: float) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from forerun_models.bundle import Manifest
+from forerun_models.bundle import CAUSES, Manifest
 from forerun_sim.spec import RobotSpec
 from forerun_sim.urdf import robot_urdf
 
@@ -52,12 +52,17 @@ def manifest_of(
         rate=robot.control.rate,
         history=history,
         horizon=horizon,
+        command_rate=robot.control.command_rate or robot.control.rate,
         command_delay=robot.control.command_delay,
         safe_action=safety.action,
         damp_gain=safety.damp_gain,
         stale_after=safety.stale_after,
         max_misses=safety.max_misses,
         velocity_margin=safety.velocity_margin,
+        disagreement_factor=safety.disagreement_factor,
+        max_disagreeing=safety.max_disagreeing,
+        recover_after=safety.recover_after,
+        recovery={cause: getattr(safety, f"on_{cause}") for cause in CAUSES},
         command_timeout=safety.command_timeout,
         goal_names=goal.names if goal else (),
         goal_default=np.array(goal.default if goal else (), dtype=float),

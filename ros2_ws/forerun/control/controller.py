@@ -3,7 +3,7 @@
 - **Prepare**: take the states that arrived; is the newest one fresh, finite, within the robot's limits?
 - **Plan**: ask the bundle for a decision on the history that ends now.
 - **Validate**: apart from planning; is the plan finite, its disagreement allowed, what it predicts within the limits?
-- **Fall back**: a tick without a plan uses the right slice of the last one, for at most ``max_misses`` ticks; then, and
+- **Fall back**: a tick without a plan uses the right slice of the last one, up to the thresholds (thresholds.py); then, and
   whenever the state cannot be trusted, the safe action. Whatever is sent passes the command and slew limits.
 
 Every tick's verdict and its reason are in its ``Tick``.
@@ -15,7 +15,6 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,51 +23,14 @@ from forerun.control import safety
 from forerun.control.limits import Limits, SafetySettings, Vector
 from forerun.control.planning import Planner, Reply, Request
 from forerun.control.states import State
+from forerun.control.thresholds import Thresholds
+from forerun.control.ticks import Tick, Verdict
 from forerun.grid import LiveGrid
 from forerun_models.bundle import Bundle, Decision
 from forerun_sim.errors import InputError
 
 _REMEMBERED = 256
 """States and commands kept for a new bundle that reads a longer history."""
-
-
-class Verdict(Enum):
-    """What a tick's command is."""
-
-    PLAN = "plan"
-    """The first command of the plan for this tick."""
-    BRIDGED = "bridged"
-    """A slice of an earlier plan."""
-    WAITING = "waiting"
-    """Safe action: no state has arrived yet."""
-    SAFE = "safe"
-    """Safe action, for as long as its reason lasts."""
-    STOPPED = "stopped"
-    """Safe action, until ``~/reset``."""
-
-
-@dataclass(frozen=True)
-class Tick:
-    """What one tick came to.
-
-    Attributes:
-        time: controller time [s].
-        command: [A] to be sent, or None (nothing safe can be said yet).
-        verdict, reason: what the command is and why it is not a plan's.
-        state: the newest state.
-        decision: the decision that the command comes from, None for the safe action.
-        age: how many periods old that decision is.
-        limited: whether limits or slew changed the command.
-    """
-
-    time: float
-    command: Vector | None
-    verdict: Verdict
-    reason: str = ""
-    state: State | None = None
-    decision: Decision | None = None
-    age: int = 0
-    limited: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,8 +57,8 @@ class _Overheard:
 class Controller:
     """Decides; knows neither threads, clocks nor ROS.
 
-    ``observe``, ``refuse``, ``overhear``, ``set_goal``, ``offer``, ``request_reset`` and the emergency stop may be used from any
-    thread; everything else belongs to the loop.
+    ``observe``, ``refuse``, ``overhear``, ``set_goal``, ``offer``, ``offer_limits``, ``request_reset`` and the emergency stop may
+    be used from any thread; everything else belongs to the loop.
 
     Args:
         bundle: what decides. Its limits, tightened by ``settings.safety``, hold for every bundle that follows.
@@ -110,14 +72,15 @@ class Controller:
     _last: Vector | None
     _state: State | None
     _refused: str
-    _latched: str
     _decision: Decision | None
     _forgotten: Request | None
 
     def __init__(self, bundle: Bundle, settings: Settings, planner: Planner, stop: safety.EmergencyStop | None = None) -> None:
         self._settings = settings
         self._planner = planner
-        self._outer = Limits.of(bundle.manifest).tightened(settings.safety)
+        self._widest = Limits.of(bundle.manifest)
+        self._outer = self._widest.tightened(settings.safety)
+        self._offered_limits: Limits | None = None
         self._inbox: deque[State | _Refusal | _Overheard] = deque(maxlen=4096)
         self._samples: deque[tuple[float, Vector, Vector | None]] = deque(maxlen=_REMEMBERED)
         self._goal: NDArray[np.float32] = bundle.manifest.goal_default.astype(np.float32)
@@ -129,6 +92,7 @@ class Controller:
         self.limits = self._outer
         self.swaps = 0
         self.stop = stop or safety.EmergencyStop()
+        self._thresholds = Thresholds()
         self._grid = self._new_grid(bundle.manifest.history)
         self.begin()
 
@@ -172,8 +136,20 @@ class Controller:
         for key in ("robot", "joints", "actions", "interfaces", "rate", "goal_names"):
             if getattr(ours, key) != getattr(theirs, key):
                 raise InputError(f"{bundle.path}: has {key} {getattr(theirs, key)}, the running bundle has {getattr(ours, key)}")
-        Limits.of(theirs).within(self._outer)
+        Limits.of(theirs).within(self._offered_limits or self._outer)
         self._offered = bundle
+
+    def offer_limits(self, settings: SafetySettings) -> None:
+        """Other safety parameters, from the next tick on; they tighten the first bundle's limits, as those at the start did.
+
+        Raises:
+            InputError: they are looser than that bundle's, or leave the running one no room; the present ones stay.
+        """
+        outer = self._widest.tightened(settings)
+        for bundle in (self.bundle, self._offered):
+            if bundle is not None:
+                Limits.of(bundle.manifest).within(outer)
+        self._offered_limits = outer
 
     def request_reset(self) -> str:
         """Starts anew from the next tick on: stop released, history, plan and carry forgotten. Returns why not, or nothing."""
@@ -187,7 +163,7 @@ class Controller:
     @property
     def stopped(self) -> str:
         """Why the robot stands until ``~/reset``; empty while it may move."""
-        return "emergency stop" if self.stop.latched else self._latched
+        return "emergency stop" if self.stop.latched else self._thresholds.latched
 
     def begin(self) -> None:
         """Forgets everything but the bundle, as when the robot was elsewhere in the meantime."""
@@ -209,17 +185,15 @@ class Controller:
         if self._reset_wanted:
             self._reset_wanted = False
             self._forget(now)
+        self._take_limits()
         self._take_over()
         late = self._planner.reply(0.0)
         if late is not None:
             self._accept(late)
-        fault, stops = self._prepare(now)
-        if fault is not None:
-            if stops:
-                self._latched = self._latched or fault
+        fault = self._prepare(now)
+        if fault:
             return self._fall_back(now, fault)
-        problem = self._plan(now, spent)
-        return self._validate(now, problem)
+        return self._validate(now, self._plan(now, spent))
 
     def wind_down(self, now: float) -> tuple[Vector | None, bool]:
         """The next command on the way to standing still for good, and whether it is the last.
@@ -239,23 +213,24 @@ class Controller:
 
     # Prepare -----------------------------------------------------------------------------------------------------------
 
-    def _prepare(self, now: float) -> tuple[str | None, bool]:
-        """Why the state cannot be planned from, or None; and whether that stops the robot until ``~/reset``."""
+    def _prepare(self, now: float) -> str:
+        """Why the state cannot be planned from, or nothing."""
         self._take_states(now)
         if self._state is None:
-            return self._refused or "no state has arrived yet", False
+            return self._refused or "no state has arrived yet"
         if self._last is None:
             self._last = safety.start_command(self.limits, self._state.position)
             self._remember_command(now, self._last)
-        if self._refused:
-            return self._refused, self._missed()
-        age = now - self._state.time
-        if age > self.limits.stale_after:
-            return f"the newest state is {age:.3f} s old, allowed are {self.limits.stale_after:g} s", self._missed()
+        fault, age = self._refused, now - self._state.time
+        if not fault and age > self.limits.stale_after:
+            fault = f"the newest state is {age:.3f} s old, allowed are {self.limits.stale_after:g} s"
+        if fault:
+            self._thresholds.no_state(fault, self.limits)
+            return fault
         found = safety.breach(self.limits, self._state.position, self._state.velocity)
-        if found is not None:
-            return found.reason, found.outside
-        return (self.stopped or None), False
+        if found is not None and found.outside:
+            self._thresholds.latch(found.reason)
+        return found.reason if found is not None else self.stopped
 
     def _take_states(self, now: float) -> None:
         while self._inbox:
@@ -312,9 +287,14 @@ class Controller:
         assert reply.decision is not None
         if own:
             self._carry, self._carried_at = reply.decision.carry, reply.request.time
+        allowed = self.limits.allowed_disagreement
+        if reply.decision.disagreement > allowed:
+            problem = f"the plan's disagreement is {reply.decision.disagreement:.3g}, allowed is {allowed:.3g}"
+            self._thresholds.disagreed(problem, self.limits)
+            return problem
         if own or self._decision is None:
             self._decision, self._decided_at = reply.decision, reply.request.time
-            self._misses = 0
+            self._thresholds.planned()
         return ""
 
     def _unusable(self, decision: Decision | None) -> str:
@@ -324,9 +304,6 @@ class Controller:
             return f"its plan has the shape {decision.plan.shape}"
         if not (np.isfinite(decision.plan).all() and np.isfinite(decision.predicted).all()):
             return "its plan is not finite"
-        allowed = self.limits.max_disagreement
-        if allowed and decision.disagreement > allowed:
-            return f"its disagreement is {decision.disagreement:.3g}, allowed is {allowed:g}"
         return ""
 
     # Validate ----------------------------------------------------------------------------------------------------------
@@ -335,12 +312,15 @@ class Controller:
         """The command of the plan's row for now, or the safe action."""
         decision, row = self._decision, self._row(now)
         fresh = not problem and row == 0
-        stops = False if fresh else self._missed()
-        if decision is None or row >= len(decision.plan) or stops:
-            reason = problem or "the last plan has come to its end"
-            if stops:
-                self._latched = f"{self._misses} ticks in a row without a plan: {reason}"
-            return self._fall_back(now, self._latched or reason)
+        ended = decision is None or row >= len(decision.plan)
+        reason = problem or ("the last plan has come to its end" if ended else "the plan is late")
+        if fresh:
+            self._thresholds.good(self.limits)
+        else:
+            self._thresholds.no_plan(reason, self.limits)
+        standing = self._thresholds.latched or self._thresholds.halted
+        if decision is None or ended or standing:
+            return self._fall_back(now, standing or reason)
         window = decision.predicted[row : row + self.limits.max_misses + 1]
         found = safety.predicted_breach(self.limits, window) if decision.predicted.size else None
         if found is not None:
@@ -355,11 +335,6 @@ class Controller:
     def _row(self, now: float) -> int:
         return max(round((now - self._decided_at) / self.limits.period), 0) if self._decision is not None else 0
 
-    def _missed(self) -> bool:
-        """Counts a tick without a plan; whether that was one too many."""
-        self._misses += 1
-        return self._misses > self.limits.max_misses
-
     # Fall back ---------------------------------------------------------------------------------------------------------
 
     def _fall_back(self, now: float, reason: str) -> Tick:
@@ -370,9 +345,9 @@ class Controller:
         if target is not None and self._last is not None:
             command = safety.limit_command(self.limits, target, self._last)
         if self.stopped:
-            return Tick(now, command, Verdict.STOPPED, self.stopped, self._state)
+            return Tick(now, command, Verdict.STOPPED, self.stopped, self._state, cause=self._thresholds.cause)
         verdict = Verdict.WAITING if self._state is None and not self._refused else Verdict.SAFE
-        return Tick(now, command, verdict, reason, self._state)
+        return Tick(now, command, verdict, reason, self._state, cause=self._thresholds.cause)
 
     # Bundles and beginnings --------------------------------------------------------------------------------------------
 
@@ -387,6 +362,18 @@ class Controller:
         if self._grid.rows < offered.manifest.history:
             self._grid = self._new_grid(offered.manifest.history)
         self.swaps += 1
+
+    def _take_limits(self) -> None:
+        outer, self._offered_limits = self._offered_limits, None
+        if outer is None:
+            return
+        try:
+            self.limits = Limits.of(self.bundle.manifest).within(outer)
+        except InputError as error:
+            # A bundle with other limits took over since they were checked.
+            self._thresholds.latch(f"the safety parameters do not fit the bundle: {error}")
+            return
+        self._outer = outer
 
     def _new_grid(self, rows: int) -> LiveGrid:
         limits = self.limits
@@ -405,8 +392,7 @@ class Controller:
             self._grid.add_command(now, command)
 
     def _forget(self, now: float) -> None:
-        self._latched = ""
-        self._misses = 0
+        self._thresholds.reset()
         self._random = np.random.default_rng(self._settings.seed)
         self._forget_history(now)
 

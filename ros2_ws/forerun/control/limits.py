@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from forerun_models.bundle import Manifest
+from forerun_models.bundle import CAUSES, Manifest
 from forerun_sim.errors import InputError
 
 Vector = NDArray[np.float64]
@@ -22,7 +23,11 @@ class SafetySettings:
         scale: (0, 1], scales velocity and slew limits, and the command limits of effort and velocity joints.
         stale_after: oldest state that is used [s].
         max_misses: ticks in a row without a plan before the stop latches.
-        max_disagreement: a plan with more disagreement than this is not executed; 0 turns the check off.
+        max_disagreement: a plan with more disagreement than this is not executed, whatever the bundle's own threshold is; it
+            holds for every bundle that follows.
+        max_disagreeing: plans in a row with too much disagreement before the robot stops.
+        recover_after: good ticks in a row that end a stop which may end by itself; more is tighter.
+        on_stale, on_misses, on_disagreement: ``latch`` makes such a stop last until a reset; empty keeps the bundle's choice.
         command_lower, command_upper, slew: per action [A], command units (slew: per second).
         position_lower, position_upper, velocity: per joint [J].
     """
@@ -31,6 +36,11 @@ class SafetySettings:
     stale_after: float = 0.0
     max_misses: int = 0
     max_disagreement: float = 0.0
+    max_disagreeing: int = 0
+    recover_after: int = 0
+    on_stale: str = ""
+    on_misses: str = ""
+    on_disagreement: str = ""
     command_lower: tuple[float, ...] = ()
     command_upper: tuple[float, ...] = ()
     slew: tuple[float, ...] = ()
@@ -50,6 +60,9 @@ class Limits:
         deceleration: [J] what the joint can brake with at least (nan: unknown, no braking distance).
         slew: [A] largest change of the command per second (inf where none).
         acting: [A] index of the joint that each action drives.
+        max_disagreement: what the bundle itself allows (inf: anything); its models' own yardstick.
+        disagreement_bound: what the parameters allow (inf: anything).
+        latching: the causes (``stale``, ``misses``, ``disagreement``) whose stop lasts until a reset.
     """
 
     joints: tuple[str, ...]
@@ -69,7 +82,11 @@ class Limits:
     damp_gain: float
     stale_after: float
     max_misses: int
-    max_disagreement: float = 0.0
+    max_disagreeing: int
+    recover_after: int
+    latching: frozenset[str]
+    max_disagreement: float = math.inf
+    disagreement_bound: float = math.inf
 
     @classmethod
     def of(cls, manifest: Manifest) -> Limits:
@@ -93,12 +110,21 @@ class Limits:
             damp_gain=manifest.damp_gain,
             stale_after=manifest.stale_after,
             max_misses=manifest.max_misses,
+            max_disagreeing=manifest.max_disagreeing,
+            recover_after=manifest.recover_after,
+            latching=frozenset(cause for cause in CAUSES if manifest.recovery[cause] == "latch"),
+            max_disagreement=_threshold(manifest),
         )
 
     @property
     def position_commanded(self) -> NDArray[np.bool_]:
         """[A] actions that are positions."""
         return np.array([kind == "position" for kind in self.interfaces])
+
+    @property
+    def allowed_disagreement(self) -> float:
+        """Plans with more are not executed (inf: all are)."""
+        return min(self.max_disagreement, self.disagreement_bound)
 
     @property
     def step(self) -> Vector:
@@ -141,7 +167,10 @@ class Limits:
             velocity=velocity * settings.scale,
             stale_after=_smaller("safety.stale_after", settings.stale_after, self.stale_after),
             max_misses=int(_smaller("safety.max_misses", settings.max_misses, self.max_misses)),
-            max_disagreement=settings.max_disagreement or self.max_disagreement,
+            max_disagreeing=int(_smaller("safety.max_disagreeing", settings.max_disagreeing, self.max_disagreeing)),
+            recover_after=_larger("safety.recover_after", settings.recover_after, self.recover_after),
+            latching=self.latching | _latching(settings, self.latching),
+            disagreement_bound=settings.max_disagreement or self.disagreement_bound,
         )
 
     def within(self, outer: Limits) -> Limits:
@@ -165,7 +194,12 @@ class Limits:
             deceleration=np.fmin(self.deceleration, outer.deceleration),
             stale_after=min(self.stale_after, outer.stale_after),
             max_misses=min(self.max_misses, outer.max_misses),
-            max_disagreement=outer.max_disagreement,
+            max_disagreeing=min(self.max_disagreeing, outer.max_disagreeing),
+            recover_after=max(self.recover_after, outer.recover_after),
+            latching=self.latching | outer.latching,
+            # Each bundle's threshold is of its own model; only one without any takes the one that held before.
+            max_disagreement=self.max_disagreement if math.isfinite(self.max_disagreement) else outer.max_disagreement,
+            disagreement_bound=outer.disagreement_bound,
         )
 
 
@@ -192,6 +226,28 @@ def _smaller(name: str, wanted: float, allowed: float) -> float:
     if not 0 < wanted <= allowed:
         raise InputError(f"{name} is {wanted:g}; the bundle says {allowed:g}, and parameters may only tighten it (0 keeps it)")
     return wanted
+
+
+def _larger(name: str, wanted: int, allowed: int) -> int:
+    if wanted == 0:
+        return allowed
+    if wanted < allowed:
+        raise InputError(f"{name} is {wanted}; the bundle says {allowed}, and parameters may only tighten it (0 keeps it)")
+    return wanted
+
+
+def _threshold(manifest: Manifest) -> float:
+    """The disagreement from which a plan is not executed: a multiple of what was usual in held-out data; inf where unknown."""
+    usual = manifest.thresholds.get("disagreement", math.inf)
+    return manifest.disagreement_factor * usual if manifest.disagreement_factor > 0 and usual > 0 else math.inf
+
+
+def _latching(settings: SafetySettings, latching: frozenset[str]) -> frozenset[str]:
+    wanted = {cause: getattr(settings, f"on_{cause}") for cause in CAUSES}
+    for cause, choice in wanted.items():
+        if choice == "resume" and cause in latching:
+            raise InputError(f"safety.on_{cause} is 'resume'; the bundle says 'latch', and parameters may only tighten it")
+    return frozenset(cause for cause, choice in wanted.items() if choice == "latch")
 
 
 def _refuse_empty(name: str, lower: Vector, upper: Vector, labels: Sequence[str]) -> None:

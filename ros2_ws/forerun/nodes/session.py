@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
-from forerun.control.controller import Controller, Tick, Verdict
+from forerun.control.controller import Controller
 from forerun.control.limits import Vector
 from forerun.control.loop import ClockPacer, Loop, MonotonicPacer, Pacer, StepPacer, reset_priority, set_priority
 from forerun.control.phase import PhaseLock
 from forerun.control.planning import Planner, WorkerPlanner
 from forerun.control.states import State
 from forerun.control.statistics import TickStatistics
+from forerun.control.ticks import Tick, Verdict
 from forerun.nodes.outputs import Outputs
 from forerun_models.bundle import Bundle
 from forerun_sim.files import write_file

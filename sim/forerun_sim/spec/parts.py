@@ -57,19 +57,28 @@ class Joint(Strict):
 
 
 class Control(Strict):
-    """Rates [Hz] and delays [s] of the control loop. ``physics_rate`` is a whole multiple of ``rate``; ``command_delay`` is the
-    delay that the controller compensates for, on top of what its model has learned (the plant's own is ``actuators.delay``)."""
+    """Rates [Hz] and delays [s] of the control loop. ``physics_rate`` is a whole multiple of ``rate``, and so is ``command_rate``
+    where commands are to come more often than the model's steps (``rate`` if absent).
+
+    ``command_delay``: from sending a command until it acts, beyond what the model knows already. A model learns the delay of the
+    plant that its logs come from (``actuators.delay``, and on a robot that of its drives and bus), and the controller measures
+    its own computing time; neither is stated here, or it would count twice.
+    """
 
     rate: Positive
     physics_rate: Positive = 1000.0
     history: Annotated[int, Field(ge=1, le=64)] = 4
-    command_delay: NonNegative = 0.0
+    command_delay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    command_rate: Positive | None = None
 
     @model_validator(mode="after")
     def _multiple(self) -> Control:
         ratio = self.physics_rate / self.rate
         if ratio < 1 or abs(ratio - round(ratio)) > 1e-9:
             raise ValueError(f"physics_rate {self.physics_rate} must be a whole multiple of rate {self.rate}")
+        ratio = (self.command_rate or self.rate) / self.rate
+        if ratio < 1 or abs(ratio - round(ratio)) > 1e-9:
+            raise ValueError(f"command_rate {self.command_rate} must be a whole multiple of rate {self.rate}")
         return self
 
     @property
@@ -155,10 +164,19 @@ class Randomization(Strict):
         return value
 
 
+Recovery = Literal["resume", "latch"]
+"""How a stop ends: by itself, or by ``~/reset`` alone."""
+
+
 class Safety(Strict):
     """What the controller does when it must not plan on. ``action``: ``zero`` effort or velocity, ``hold`` the commanded
     position, ``damp`` (effort = -damp_gain * dq, within limits). A state older than ``stale_after`` [s] is never used; after
-    ``max_misses`` ticks in a row without a plan the stop latches until ``~/reset``.
+    ``max_misses`` ticks in a row without a plan the robot stops. A plan whose disagreement exceeds ``disagreement_factor`` times
+    the bundle's threshold (that 99 % of held-out data stay below; 0: no limit) is not executed, and after ``max_disagreeing`` such
+    plans in a row the robot stops.
+
+    ``on_stale``, ``on_misses``, ``on_disagreement`` say how a stop ends: ``latch``, by ``~/reset`` alone, or ``resume``, by itself
+    after ``recover_after`` good ticks in a row.
 
     ``command_timeout`` [s] is the robot's own part: its side (guard, drives, simulator) lets no command act that is older. Then
     effort and velocity are 0, and the last position is held."""
@@ -168,4 +186,10 @@ class Safety(Strict):
     stale_after: Positive = 0.1
     max_misses: Annotated[int, Field(ge=1)] = 5
     velocity_margin: Positive = 1.2
+    disagreement_factor: NonNegative = 10.0
+    max_disagreeing: Annotated[int, Field(ge=1)] = 5
+    recover_after: Annotated[int, Field(ge=1)] = 10
+    on_stale: Recovery = "latch"
+    on_misses: Recovery = "latch"
+    on_disagreement: Recovery = "resume"
     command_timeout: Positive = 0.25

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from forerun.control.controller import Controller, Settings, Verdict
+from forerun.control.controller import Controller, Settings
 from forerun.control.limits import SafetySettings
 from forerun.control.planning import InlinePlanner, Reply, Request, WorkerPlanner, decide
 from forerun.control.states import State
+from forerun.control.ticks import Verdict
 from forerun_models.bundle import Bundle
 from forerun_sim.errors import InputError
 from support.bench import PERIOD, Bench

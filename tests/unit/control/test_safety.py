@@ -158,4 +158,4 @@ def test_later_bundle_cannot_loosen_what_holds() -> None:
     outer = LIMITS.tightened(SafetySettings(scale=0.5, max_disagreement=2.0))
     inner = LIMITS.within(outer)
     assert (inner.command_upper <= outer.command_upper).all() and (inner.slew <= outer.slew).all()
-    assert inner.max_disagreement == 2.0
+    assert inner.allowed_disagreement == 2.0
