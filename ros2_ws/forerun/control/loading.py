@@ -55,8 +55,9 @@ def warm_up(bundle: Bundle) -> None:
         except Exception as error:  # ONNX Runtime raises types of its own that share no base but Exception
             raise InputError(f"{bundle.path}/act.onnx: does not run: {error}") from error
         carry = decision.carry
-    if decision.plan.ndim != 2 or decision.plan.shape[1] != manifest.action_size or not len(decision.plan):
-        raise InputError(f"{bundle.path}/act.onnx: plans {decision.plan.shape}, expected [H, {manifest.action_size}]")
+    expected = (manifest.horizon * manifest.commands_per_step, manifest.action_size)
+    if decision.plan.shape != expected:
+        raise InputError(f"{bundle.path}/act.onnx: plans {decision.plan.shape}, bundle.json says {expected}")
 
 
 class BundleLoader:
