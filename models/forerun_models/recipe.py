@@ -79,11 +79,20 @@ class Finetuning(Strict):
 
 
 class Planner(Strict):
-    """iCEM (Pinneri et al. 2020). ``samples`` in the first iteration, shrinking by ``shrink`` in each later one; ``keep`` of the
-    elites are carried to the next iteration and tick. ``colour`` is the exponent of the noise spectrum, ``std`` its standard
-    deviation on actions in [-1, 1]. ``disagreement_weight`` penalises returns by the members' spread."""
+    """How the robot plans. ``kind``: iCEM (Pinneri et al. 2020), ``cem``, ``mppi`` or ``random`` shooting.
 
-    kind: Literal["icem"] = "icem"
+    ``samples`` sequences an iteration, all told (iCEM's shrink by ``shrink`` in each later one; rounded up to whole blocks of
+    16). ``colour`` is the exponent of the noise spectrum, ``std`` its standard deviation on actions in [-1, 1]. ``elites`` refit
+    iCEM and CEM, with ``momentum``; ``keep`` of them are carried to iCEM's next iteration and tick. ``temperature`` is MPPI's, in
+    standard deviations of the returns.
+
+    ``knots`` makes plans splines through that many values (``spline``: zero, linear or cubic), one value a step if absent.
+    ``ensemble``: ``tsinf`` (a particle stays with its member), ``ts1`` (it meets another at each step), ``mean`` (all go on from
+    the members' mean) or ``worst`` (the worst member's return counts). ``aleatoric`` draws the members' own noise too, for
+    ``particles`` a member. ``disagreement_weight`` penalises returns by the members' spread. ``policy_samples`` of the first
+    iteration come from the bundle's policy, with noise ``policy_std``."""
+
+    kind: Literal["icem", "cem", "mppi", "random"] = "icem"
     horizon: Count = 25
     samples: Count = 96
     iterations: Count = 3
@@ -93,9 +102,27 @@ class Planner(Strict):
     colour: Annotated[float, Field(ge=0)] = 2.0
     std: Positive = 0.5
     momentum: Fraction = 0.1
+    temperature: Positive = 0.3
     discount: Annotated[float, Field(gt=0, le=1)] = 1.0
+    knots: Annotated[int, Field(ge=2)] | None = None
+    spline: Literal["zero", "linear", "cubic"] = "cubic"
+    ensemble: Literal["ts1", "tsinf", "mean", "worst"] = "tsinf"
+    aleatoric: bool = False
+    particles: Count = 1
     disagreement_weight: Annotated[float, Field(ge=0)] = 0.0
     members: Count | None = None
+    policy_samples: Annotated[int, Field(ge=0)] = 0
+    policy_std: Annotated[float, Field(ge=0)] = 0.1
+
+    @model_validator(mode="after")
+    def _fits(self) -> Planner:
+        if self.knots is not None and self.knots > self.horizon:
+            raise ValueError(f"{self.knots} knots are more than the horizon's {self.horizon} steps")
+        if self.particles > 1 and not self.aleatoric:
+            raise ValueError("particles above 1 differ only by the members' noise: set 'aleatoric: true'")
+        if self.aleatoric and self.ensemble == "mean":
+            raise ValueError("'ensemble: mean' has no noise: leave 'aleatoric' out, or choose ts1 or tsinf")
+        return self
 
 
 class Recipe(Strict):

@@ -70,7 +70,7 @@ class Ensemble(nn.Module):
             hidden = nn.functional.silu(torch.baddbmm(bias, hidden, weight))
         output = torch.baddbmm(self.biases[-1], hidden, self.weights[-1])
         mean = output[..., : self.state_size] + torch.bmm(inputs, self.linear)
-        return mean, _soft_bound(output[..., self.state_size :])
+        return mean, soft_bound(output[..., self.state_size :])
 
     def step(self, states: Sequence[Tensor], actions: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Mean [E, N, S] and log-variance [E, N, S] of the next state, SI."""
@@ -106,7 +106,8 @@ class Ensemble(nn.Module):
         self.linear.copy_(torch.linalg.solve(gram, x.T @ y / len(x)).to(self.linear.dtype).expand_as(self.linear))
 
 
-def _soft_bound(log_variance: Tensor) -> Tensor:
+def soft_bound(log_variance: Tensor) -> Tensor:
+    """``log_variance`` led smoothly into the range that standardised differences have."""
     lower, upper = _SOFT_BOUNDS
     bounded = upper - nn.functional.softplus(upper - log_variance)
     return lower + nn.functional.softplus(bounded - lower)

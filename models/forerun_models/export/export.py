@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 from torch import Tensor
@@ -16,8 +15,8 @@ from forerun_models.bundle import ParityCase, write
 from forerun_models.dynamics.ensemble import Ensemble
 from forerun_models.export.graphs import DynamicsGraph, to_onnx
 from forerun_models.export.manifest import manifest_of
-from forerun_models.planners.icem import ICEM
-from forerun_models.planners.rollout import Rollout
+from forerun_models.planners.make import make_planner
+from forerun_models.planners.sampling import SamplingPlanner
 from forerun_models.recipe import Recipe
 from forerun_models.training.run import robot_files
 from forerun_models.training.store import pack_model, pack_trials
@@ -65,7 +64,7 @@ def export_bundle(
     parity = [_dynamics_parity(model, windows, generator)]
     planner = make_planner(model, robot, recipe) if robot.tasks else None
     if planner is not None:
-        files["act.onnx"] = _act_onnx(planner, history)
+        files["act.onnx"] = act_onnx(planner, history)
         parity += _act_parity(planner, windows, generator)
     manifest = manifest_of(
         robot,
@@ -95,26 +94,6 @@ def task_name(robot: RobotSpec, recipe: Recipe) -> str | None:
     return TaskFunction(robot, recipe.task).name if robot.tasks else None
 
 
-def make_planner(model: Ensemble, robot: RobotSpec, recipe: Recipe) -> ICEM:
-    """The planner of ``recipe`` in ``model``."""
-    task = TaskFunction(robot, recipe.task)
-    lower, upper = robot.action_limits(task.name)
-    slew = [np.inf if joint.slew is None else joint.slew * robot.control.period for joint in robot.actuated]
-    return ICEM(
-        rollout=Rollout(model, recipe.planner.members),
-        reward=lambda state, action, previous, goal: task.reward(torch, state, action, previous, goal),
-        done=(lambda state: task.done(torch, state)) if task.task.termination else None,
-        lower=torch.tensor(lower, dtype=torch.float32),
-        upper=torch.tensor(upper, dtype=torch.float32),
-        slew=torch.tensor(slew, dtype=torch.float32),
-        continuous=torch.tensor([joint.type == "continuous" for joint in robot.joints]),
-        state_std=model.features.state_std,
-        goal_size=task.goal_size,
-        period=robot.control.period,
-        settings=recipe.planner,
-    ).eval()
-
-
 def _dynamics_onnx(model: Ensemble) -> bytes:
     row = model.state_size + model.features.actions
     inputs = {"history": torch.zeros(2, model.features.history, row), "action": torch.zeros(2, model.features.actions)}
@@ -122,16 +101,19 @@ def _dynamics_onnx(model: Ensemble) -> bytes:
     return to_onnx(DynamicsGraph(model), inputs, ("mean", "log_variance", "next_history"), batched)
 
 
-def _act_onnx(planner: ICEM, history: int) -> bytes:
-    inputs = _act_inputs(planner, torch.zeros(1, history, planner.state_size + planner.action_size), torch.Generator())
-    return to_onnx(planner, inputs, _act_outputs(planner))
+def act_onnx(planner: SamplingPlanner, history: int) -> bytes:
+    """The whole decision of ``planner``, for a model that reads ``history`` rows, as one ONNX graph."""
+    inputs = act_inputs(planner, torch.zeros(1, history, planner.state_size + planner.action_size), torch.Generator())
+    return to_onnx(planner, inputs, act_outputs(planner))
 
 
-def _act_outputs(planner: ICEM) -> list[str]:
+def act_outputs(planner: SamplingPlanner) -> list[str]:
+    """Names of what ``planner`` returns, in order."""
     return ["plan", "predicted", "value", "disagreement", "imagined", *(f"next_{name}" for name in planner.carry_shapes)]
 
 
-def _act_inputs(planner: ICEM, history: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+def act_inputs(planner: SamplingPlanner, history: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    """A planner's arguments in order, by name: a ``history`` [1, K, S+A], goal 0, noise of ``generator``, the first carry."""
     goal = torch.zeros(1, planner.goal_size)
     noise = torch.randn(planner.noise_size, generator=generator)
     carry = {name: torch.zeros(shape) for name, shape in planner.carry_shapes.items()}
@@ -149,7 +131,7 @@ def _dynamics_parity(model: Ensemble, windows: Windows, generator: torch.Generat
 
 
 @torch.no_grad()
-def _act_parity(planner: ICEM, windows: Windows, generator: torch.Generator) -> list[ParityCase]:
+def _act_parity(planner: SamplingPlanner, windows: Windows, generator: torch.Generator) -> list[ParityCase]:
     """The two inputs on which the decision changes least when all inputs are disturbed in their sixth digit.
 
     Rounding differs between processors, and where two sequences are equally good it may swap elites; such an input would say
@@ -157,13 +139,13 @@ def _act_parity(planner: ICEM, windows: Windows, generator: torch.Generator) -> 
     """
     found = []
     for history in _histories(windows, _CANDIDATES, generator):
-        inputs = _act_inputs(planner, history[None], generator)
+        inputs = act_inputs(planner, history[None], generator)
         outputs = planner(*inputs.values())
         disturbed = {
             name: tensor * (1 + 1e-6 * torch.randn(tensor.shape, generator=generator)) for name, tensor in inputs.items()
         }
         change = max(float((a - b).abs().max()) for a, b in zip(outputs, planner(*disturbed.values()), strict=True))
-        found.append((change, _case("act", inputs, dict(zip(_act_outputs(planner), outputs, strict=True)), 2e-3)))
+        found.append((change, _case("act", inputs, dict(zip(act_outputs(planner), outputs, strict=True)), 2e-3)))
     found.sort(key=lambda pair: pair[0])
     return [case for _, case in found[:2]]
 

@@ -1,128 +1,168 @@
-"""Rollouts of an ensemble for planning: the same predictions in fewer, larger operators.
+"""Rollouts of an ensemble for planning: the same predictions in fewer, larger and cheaper operators.
 
-Standardisation, differences of older rows and the linear path are folded into the weights. Sine, cosine and square are taken of
-all mixtures of the state, with weight zero where the model does not look at them, because that needs no gather.
+Sequences lie along the last axis and quantities along the one before ([..., members, quantity, sequence]), so that joining and
+cutting inputs moves whole rows, sums and products of quantities run along memory, and narrow layers waste nothing.
+Standardisation, differences of older rows, the linear path and all biases are folded into the weights: the last input and the
+last unit of each hidden layer are the constant 1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from forerun_models.dynamics.ensemble import Ensemble
+from forerun_models.dynamics.ensemble import Ensemble, soft_bound
+from forerun_models.planners.columns import Columns
+
+Propagation = Literal["stay", "switch", "mean"]
+"""Where a particle's next state comes from: always the same member (TS-infinity), another one at each step (TS1; both Chua et al.
+2018), or the mean of all members."""
+
+_ONE = 1.2784645
+"""silu of this is 1."""
+
+
+class Particles(NamedTuple):
+    """Where particles are: newest states [1, M, S, N], older rows of states and commands [1, M, (K-1)(S+A), N] (None where the
+    model sees none), and the constant 1 [1, M, 1, N]."""
+
+    newest: Tensor
+    window: Tensor | None
+    one: Tensor
 
 
 class Rollout(nn.Module):
-    """The first ``members`` elites of ``ensemble``, for particles [M, N, ...]."""
+    """The first ``members`` elites of ``ensemble``.
 
-    def __init__(self, ensemble: Ensemble, members: int | None = None):
+    Args:
+        ensemble: trained.
+        members: how many of its elites, all if None.
+        propagation: where particles go.
+        aleatoric: whether the members' own noise is drawn (``noise`` is then needed).
+    """
+
+    def __init__(
+        self, ensemble: Ensemble, members: int | None = None, propagation: Propagation = "stay", aleatoric: bool = False
+    ):
         super().__init__()
         chosen = ensemble.elites[: members or len(ensemble.elites)]
         features, size = ensemble.features, ensemble.state_size
-        self.members, self.history = len(chosen), features.history
-        self.state_size = size
-        columns = _Columns(ensemble)
-        std, mean = features.target_std, features.target_mean
+        self.members, self.history, self.state_size = len(chosen), features.history, size
+        self.propagation, self.aleatoric = propagation, aleatoric
+        columns = Columns(features)
+        self._window = columns.window
+        self._row = size + features.actions
         fold, constant = columns.fold()
-        weight, linear = ensemble.weights[0].detach()[chosen], ensemble.linear.detach()[chosen]
-        first = fold @ weight
-        first[:, columns.one] += constant @ weight + ensemble.biases[0].detach()[chosen][:, 0]
-        last_bias = ensemble.biases[-1].detach()[chosen][:, 0, :size]
+        std, mean = features.target_std, features.target_mean
+        weights = [weight.detach()[chosen] for weight in ensemble.weights]
+        biases = [bias.detach()[chosen][:, 0] for bias in ensemble.biases]
+        linear = ensemble.linear.detach()[chosen]
+        outputs = 2 * size if aleatoric else size
+        first = fold @ weights[0]
+        first[:, columns.one] += constant @ weights[0] + biases[0]
         straight = (fold @ linear) * std
-        straight[:, columns.one] += (constant @ linear + last_bias) * std + mean
+        straight[:, columns.one] += (constant @ linear + biases[-1][:, :size]) * std + mean
         straight[:, columns.newest : columns.newest + size] += torch.eye(size)
-        left, right = columns.factors()
-        self.mixture: Tensor = nn.Buffer(columns.mixture)
-        self.left: Tensor = nn.Buffer(left)
-        self.right: Tensor = nn.Buffer(right)
-        self.first: Tensor = nn.Buffer(first)
-        self.deeper = len(ensemble.weights) - 2
+        self.angles: Tensor = nn.Buffer(features.angle_map.T.contiguous())
+        self.speeds: Tensor = nn.Buffer(features.speed_map.T.contiguous())
+        self.first: Tensor = nn.Buffer(_rows(_with_one(first, columns.one)))
+        self.deeper = len(weights) - 2
         for number in range(self.deeper):
-            self.register_buffer(f"weight_{number}", ensemble.weights[number + 1].detach()[chosen])
-            self.register_buffer(f"bias_{number}", ensemble.biases[number + 1].detach()[chosen])
-        self.last: Tensor = nn.Buffer(ensemble.weights[-1].detach()[chosen][..., :size] * std)
-        self.straight: Tensor = nn.Buffer(straight)
-        self.fastest: Tensor = nn.Buffer(features.fastest.clone())
+            joined = torch.cat([weights[number + 1], biases[number + 1][:, None]], dim=1)
+            self.register_buffer(f"weight_{number}", _rows(_with_one(joined, -1)))
+        # The last layer sees no constant: its bias is in the straight path.
+        scale = torch.cat([std, torch.ones(size)])[:outputs]
+        last = weights[-1][..., :outputs] * scale
+        last_bias = torch.zeros(self.members, 1, outputs)
+        last_bias[:, 0, size:] = biases[-1][:, size:outputs]
+        self.last: Tensor = nn.Buffer(_rows(torch.cat([last, last_bias], dim=1)))
+        self.straight: Tensor = nn.Buffer(_rows(straight))
+        self.log_scale: Tensor = nn.Buffer(torch.log(std)[:, None])
+        self.fastest: Tensor = nn.Buffer(features.fastest[:, None].clone())
 
-    def forward(self, states: Sequence[Tensor], past: Sequence[Tensor], actions: Tensor) -> Tensor:
-        """Mean states of every member, open loop.
+    def forward(self, states: Sequence[Tensor], past: Sequence[Tensor], actions: Tensor, noise: Tensor | None = None) -> Tensor:
+        """What every member predicts, open loop.
 
         Args:
             states: K tensors [S], oldest first.
             past: K-1 tensors [A], the commands between them.
-            actions: [N, H, A] to come, physical units.
+            actions: [H, A, N] to come, physical units.
+            noise: [H, M, S, N] standard normal, where aleatoric.
 
         Returns:
-            [H, M, N, S].
+            [H, M, S, N].
         """
-        count, horizon = actions.shape[0], actions.shape[1]
-        # All tensors keep a leading dimension of time, so that cutting and joining them costs one operator each.
-        shape = (1, self.members, count, -1)
-        window = [state.expand(*shape) for state in states]
-        given = [action.expand(*shape) for action in past]
-        future = actions.transpose(0, 1)[:, None].expand(horizon, self.members, count, -1)
-        predicted = []
-        for action in torch.split(future, 1):
-            given = [*given, action]
-            mixed = window[-1] @ self.mixture
-            simple = torch.cat([torch.sin(mixed), torch.cos(mixed), mixed * mixed, action], dim=-1)
-            inputs = torch.cat([simple, *window, *given[:-1], (simple @ self.left) * (simple @ self.right)], dim=-1)
-            hidden = nn.functional.silu(inputs @ self.first)
-            for number in range(self.deeper):
-                weight, bias = getattr(self, f"weight_{number}"), getattr(self, f"bias_{number}")
-                hidden = nn.functional.silu(hidden @ weight + bias)
-            newest = torch.clamp(hidden @ self.last + inputs @ self.straight, min=-self.fastest, max=self.fastest)
-            window, given = [*window[1:], newest], given[1:]
-            predicted.append(newest)
+        horizon, size, count = actions.shape
+        particles, predicted = self.begin(states, past, count), []
+        wide = torch.split(actions[:, None].expand(horizon, self.members, size, count), 1)
+        kicks = torch.split(noise, 1) if noise is not None else [None] * horizon
+        for action, kick in zip(wide, kicks, strict=True):
+            following, particles = self.step(particles, action, kick)
+            predicted.append(following)
         return torch.cat(predicted)
 
+    def begin(self, states: Sequence[Tensor], past: Sequence[Tensor], count: int) -> Particles:
+        """``count`` particles a member that share one past: K ``states`` [S] and the K-1 commands [A] between them."""
+        # All tensors keep a leading dimension of time, so that cutting and joining them costs one operator each.
+        shape = (1, self.members, -1, count)
+        rows = [value for pair in zip(states[:-1], past, strict=True) for value in pair]
+        window = torch.cat(rows)[:, None].expand(shape) if rows else None
+        return Particles(states[-1][:, None].expand(shape), window, torch.ones(1, self.members, 1, count))
 
-class _Columns:
-    """What the columns [sin z, cos z, z^2, action, K rows of states, K-1 past actions, products] mean to the ensemble.
+    def step(self, particles: Particles, action: Tensor, kick: Tensor | None = None) -> tuple[Tensor, Particles]:
+        """What each member predicts [1, M, S, N] when ``action`` [1, M, A, N] is given, and where the particles go from there."""
+        inputs = self._inputs(particles, action)
+        hidden = nn.functional.silu(self.first @ inputs)
+        for number in range(self.deeper):
+            hidden = nn.functional.silu(getattr(self, f"weight_{number}") @ hidden)
+        following = self._following(self.straight @ inputs, self.last @ hidden, kick)
+        window = particles.window
+        if window is not None:
+            window = inputs[:, :, self._window + self._row : self._window + self.history * self._row]
+        return following, self._propagate(following, window, particles.one)
 
-    z are the mixtures of the newest state, the last of them always 0, so that its cosine is the constant 1.
-    """
+    def _inputs(self, particles: Particles, action: Tensor) -> Tensor:
+        """The rows that ``Columns`` describes."""
+        newest, window, one = particles
+        rows = [newest, action, one] if window is None else [window, newest, action, one]
+        if not self.angles.shape[0]:
+            return torch.cat(rows, dim=2)
+        angle, speed = self.angles @ newest, self.speeds @ newest
+        wave, square = torch.cat([torch.sin(angle), torch.cos(angle)], dim=2), speed * speed
+        drive = torch.cat([square, action], dim=2)
+        products = (wave[:, :, :, None] * drive[:, :, None]).flatten(2, 3)
+        return torch.cat([wave, square, *rows, products], dim=2)
 
-    def __init__(self, ensemble: Ensemble):
-        features = self._features = ensemble.features
-        size, history, actions = ensemble.state_size, features.history, features.actions
-        self._size = size
-        self._angles, self._speeds = features.angle_map.shape[1], features.speed_map.shape[1]
-        self._mixtures = self._angles + self._speeds + 1
-        self.mixture = torch.cat([features.angle_map, features.speed_map, torch.zeros(size, 1)], dim=1)
-        self.one = 2 * self._mixtures - 1
-        self._action = 3 * self._mixtures
-        self._oldest = self._action + actions
-        self.newest = self._oldest + (history - 1) * size
-        self._past = self.newest + size
-        self._products = self._past + (history - 1) * actions
+    def _following(self, straight: Tensor, output: Tensor, kick: Tensor | None) -> Tensor:
+        if kick is not None:
+            log_variance = soft_bound(output[:, :, self.state_size :])
+            output = output[:, :, : self.state_size] + kick * torch.exp(0.5 * log_variance + self.log_scale)
+        return torch.minimum(torch.maximum(straight + output, -self.fastest), self.fastest)
 
-    @torch.no_grad()
-    def fold(self) -> tuple[Tensor, Tensor]:
-        """Matrix [columns, size] and constant [size] that make the ensemble's standardised inputs of the columns."""
-        features, mixtures, angles = self._features, self._mixtures, self._angles
-        rows = [*range(angles), *range(mixtures, mixtures + angles)]
-        rows += range(2 * mixtures + angles, 2 * mixtures + angles + self._speeds)
-        rows += [self.newest + index for index in (*features.sliding, *range(features.joints, self._size))]
-        first_old = len(rows)
-        rows += range(self._oldest, self.newest)
-        rows += [*range(self._past, self._products), *range(self._action, self._oldest)]
-        rows += range(self._products, self._products + features.products)
-        fold = torch.zeros(self._products + features.products, features.size)
-        fold[rows, torch.arange(features.size)] = 1.0
-        # Older rows enter as differences to the newest one.
-        for column in range(self.newest - self._oldest):
-            fold[self.newest + column % self._size, first_old + column] = -1.0
-        return fold / features.input_std, -features.input_mean / features.input_std
+    def _propagate(self, following: Tensor, window: Tensor | None, one: Tensor) -> Particles:
+        if self.propagation == "mean":
+            following = following.mean(dim=1, keepdim=True).expand(following.shape)
+        elif self.propagation == "switch":
+            # Equal groups of particles move on to the next member: no random choice, so no gathering.
+            following = _turned(following)
+            window = None if window is None else _turned(window)
+        return Particles(following, window, one)
 
-    def factors(self) -> tuple[Tensor, Tensor]:
-        """Matrices [columns, products] that pick each product's wave and drive from [sin z, cos z, z^2, action]."""
-        mixtures, angles = self._mixtures, self._angles
-        waves = [*range(angles), *range(mixtures, mixtures + angles)]
-        drives = [*range(2 * mixtures + angles, 2 * mixtures + angles + self._speeds), *range(self._action, self._oldest)]
-        left, right = (torch.zeros(self._oldest, self._features.products) for _ in range(2))
-        for number, (wave, drive) in enumerate((wave, drive) for wave in waves for drive in drives):
-            left[wave, number] = right[drive, number] = 1.0
-        return left, right
+
+def _turned(rows: Tensor) -> Tensor:
+    return torch.cat([rows[:, 1:], rows[:, :1]], dim=1)
+
+
+def _rows(weight: Tensor) -> Tensor:
+    """[M, in, out] as [M, out, in]."""
+    return weight.transpose(1, 2).contiguous()
+
+
+def _with_one(weight: Tensor, one: int) -> Tensor:
+    """[M, in, out] with a further output that is the constant 1 after silu; ``one`` is the input that is 1."""
+    constant = torch.zeros(*weight.shape[:2], 1)
+    constant[:, one] = _ONE
+    return torch.cat([weight, constant], dim=2)

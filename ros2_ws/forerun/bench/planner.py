@@ -21,7 +21,7 @@ from forerun_sim.spec import RobotSpec, load_robot
 
 if TYPE_CHECKING:
     from forerun_models.dynamics.ensemble import Ensemble
-    from forerun_models.planners.icem import ICEM
+    from forerun_models.planners.sampling import SamplingPlanner
 
 ROBOTS = ("cartpole",)
 TICKS = 400
@@ -66,12 +66,12 @@ def _row(spec: RobotSpec, recipe: Recipe, options: Options) -> Row:
     }
 
 
-def untrained_bundle(spec: RobotSpec, recipe: Recipe, seed: int, out: Path) -> tuple[Bundle, ICEM, Ensemble]:
+def untrained_bundle(spec: RobotSpec, recipe: Recipe, seed: int, out: Path) -> tuple[Bundle, SamplingPlanner, Ensemble]:
     """The bundle ``out`` with the sizes of ``recipe``, fitted linearly to a few trials, with its planner and model."""
     import torch
 
     from forerun_models.export import Provenance, export_bundle
-    from forerun_models.export.export import make_planner
+    from forerun_models.planners.make import make_planner
     from forerun_models.training.start import build, initialise
     from forerun_models.training.windows import Windows
 
@@ -97,7 +97,7 @@ def _time_ticks(bundle: Bundle, seed: int) -> NDArray[np.float64]:
     return np.array(taken[WARM_UP:])
 
 
-def _matrix_products(planner: ICEM, model: Ensemble, horizon: int) -> tuple[int, float]:
+def _matrix_products(planner: SamplingPlanner, model: Ensemble, horizon: int) -> tuple[int, float]:
     """Floating-point operations of the networks' matrix products in one decision, and their median time alone, on one thread."""
     import torch
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnxruntime
 import pytest
 import torch
 from tests.support import slider
 
-from forerun_models.export.export import _act_inputs, _act_onnx, _act_outputs, make_planner
+from forerun_models.export.export import act_inputs, act_onnx, act_outputs
 from forerun_models.planners.colour import colouring
-from forerun_models.planners.icem import ICEM
+from forerun_models.planners.make import make_planner
 from forerun_models.planners.rollout import Rollout
+from forerun_models.planners.sampling import SamplingPlanner
 from forerun_models.training.start import build, initialise
 from forerun_models.training.windows import Windows
 
@@ -21,12 +24,12 @@ def planner_of(tmp_path, extra="", history=1, **settings):
     return make_planner(slider.exact_model(spec), spec, slider.recipe(**settings))
 
 
-def decide(planner: ICEM, state, *, under_way=0.0, seed=0, goal=0.0, elapsed=0.0, carry=None):
+def decide(planner: SamplingPlanner, state, *, under_way=0.0, seed=0, goal=0.0, elapsed=0.0, carry=None):
     generator = torch.Generator().manual_seed(seed)
     rows = torch.tensor([[*state, under_way]], dtype=torch.float32).repeat(planner.rollout.history, 1)[None]
-    inputs = _act_inputs(planner, rows, generator) | {"goal": torch.tensor([[goal]]), "elapsed": torch.tensor([elapsed])}
+    inputs = act_inputs(planner, rows, generator) | {"goal": torch.tensor([[goal]]), "elapsed": torch.tensor([elapsed])}
     with torch.no_grad():
-        return dict(zip(_act_outputs(planner), planner(*(inputs | (carry or {})).values()), strict=True))
+        return dict(zip(act_outputs(planner), planner(*(inputs | (carry or {})).values()), strict=True))
 
 
 def cost_of(state, actions) -> float:
@@ -78,8 +81,12 @@ def test_goal_is_an_input(tmp_path):
 
 def test_a_nan_return_never_wins(tmp_path):
     planner = planner_of(tmp_path)
-    honest = planner.reward
-    planner.reward = lambda s, a, p, g: torch.where(a[..., 0] > 0, torch.full_like(s[..., 0], torch.nan), honest(s, a, p, g))
+    honest = planner.problem.reward
+
+    def broken(state, action, previous, goal):
+        return torch.where(action[..., 0] > 0, torch.full_like(state[..., 0], torch.nan), honest(state, action, previous, goal))
+
+    planner.problem = replace(planner.problem, reward=broken)
     plan = decide(planner, (-0.5, 0.0))["plan"]
     assert torch.isfinite(plan).all()
     assert float(plan.max()) <= 0.0
@@ -88,7 +95,7 @@ def test_a_nan_return_never_wins(tmp_path):
 def test_carry_shifts_with_the_time_that_passed(tmp_path):
     planner = planner_of(tmp_path, horizon=6)
     ramp = torch.arange(6.0)[:, None]
-    moved = planner._shift(torch.tensor([2.5 * slider.PERIOD])) @ ramp
+    moved = planner._shift(torch.tensor([2.5])) @ ramp
     np.testing.assert_allclose(moved[:, 0], [2.5, 3.5, 4.5, 5, 5, 5], atol=1e-5)
 
 
@@ -104,7 +111,8 @@ def test_same_noise_gives_the_same_plan_and_a_reset_forgets(tmp_path):
 @pytest.mark.parametrize(
     ("name", "value"),
     [("horizon", 9), ("samples", 32), ("iterations", 2), ("shrink", 2.0), ("elites", 5), ("keep", 1.0), ("colour", 0.0),
-     ("std", 0.2), ("momentum", 0.6), ("discount", 0.7), ("members", 1)],
+     ("std", 0.2), ("momentum", 0.6), ("discount", 0.7), ("members", 1), ("knots", 5), ("ensemble", "ts1"), ("ensemble", "mean"),
+     ("ensemble", "worst"), ("aleatoric", True), ("kind", "cem"), ("kind", "mppi"), ("kind", "random")],
 )  # fmt: skip
 def test_every_setting_has_an_effect(tmp_path, name, value):
     spec = slider.robot(tmp_path)
@@ -126,16 +134,16 @@ def test_disagreement_is_penalised(tmp_path):
 @pytest.mark.parametrize("history", [1, 4])
 def test_onnx_equals_torch(tmp_path, history):
     planner = planner_of(tmp_path, history=history, extra=", slew: 40")
-    session = onnxruntime.InferenceSession(_act_onnx(planner, history), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(act_onnx(planner, history), providers=["CPUExecutionProvider"])
     names = {entry.name for entry in session.get_inputs()}
     generator = torch.Generator().manual_seed(1)
     for _ in range(10):
         rows = torch.randn(1, history, 3, generator=generator)
-        inputs = _act_inputs(planner, rows, generator) | {"elapsed": torch.rand(1, generator=generator)}
+        inputs = act_inputs(planner, rows, generator) | {"elapsed": torch.rand(1, generator=generator)}
         with torch.no_grad():
             expected = planner(*inputs.values())
-        found = session.run(_act_outputs(planner), {k: v.numpy() for k, v in inputs.items() if k in names})
-        for name, a, b in zip(_act_outputs(planner), expected, found, strict=True):
+        found = session.run(act_outputs(planner), {k: v.numpy() for k, v in inputs.items() if k in names})
+        for name, a, b in zip(act_outputs(planner), expected, found, strict=True):
             np.testing.assert_allclose(b, a.numpy(), rtol=1e-4, atol=1e-4, err_msg=name)
 
 
@@ -148,7 +156,7 @@ def test_folded_rollout_equals_the_ensemble(tmp_path):
     past = [torch.randn(1, generator=generator) for _ in range(2)]
     actions = torch.randn(7, 9, 1, generator=generator)
     with torch.no_grad():
-        fast = Rollout(model)(states, past, actions)
+        fast = Rollout(model)(states, past, actions.permute(1, 2, 0)).transpose(2, 3)
         wide = [[row.expand(3, 7, -1) for row in rows] for rows in (states, past)]
         slow = torch.stack(model.rollout(*wide, [a.expand(3, -1, -1) for a in actions.unbind(1)]))[:, model.elites]
     torch.testing.assert_close(fast, slow, rtol=1e-4, atol=1e-4)
