@@ -1,4 +1,6 @@
-"""The controller, brought to active: `ros2 launch forerun controller.launch.py bundle:=/path/to/bundle`. This moves the robot."""
+"""The controller, brought to active: `ros2 launch forerun controller.launch.py bundle:=/path/to/bundle`. This moves the robot.
+
+`robot:=cartpole` takes the ready bundle of a shipped robot."""
 
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, EmitEvent, RegisterEventHandler, UnregisterEventHandler
@@ -45,7 +47,10 @@ def generate_launch_description() -> LaunchDescription:
     activate = change(Transition.TRANSITION_ACTIVATE)
     return LaunchDescription(
         [
-            DeclareLaunchArgument("bundle", description="Folder of the bundle that decides."),
+            DeclareLaunchArgument("robot", default_value="", description="A shipped robot, for its ready bundle."),
+            DeclareLaunchArgument(
+                "bundle", default_value=LaunchConfiguration("robot"), description="Folder of the bundle that decides."
+            ),
             DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node and its topics."),
             DeclareLaunchArgument("use_sim_time", default_value="false", description="Deadlines follow /clock."),
             DeclareLaunchArgument("params_file", default_value=PARAMS, description="Parameters that are no arguments here."),

@@ -1,4 +1,4 @@
-"""Where the files that ship beside the code (robots, recipes) are: in a checkout, a pip install or a colcon install."""
+"""Where the files that ship beside the code (robots, recipes, ready bundles) are: in a checkout, a pip install or a colcon install."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def _roots(kind: str) -> Iterator[Path]:
     extra = os.environ.get("FORERUN_PATH", "")
     yield from (Path(part) / kind for part in extra.split(os.pathsep) if part)
     checkout = _HERE.parents[2]
-    yield checkout / {"robots": "sim", "recipes": "models"}.get(kind, "") / kind
+    yield checkout / {"robots": "sim", "recipes": "models", "zoo": "models"}.get(kind, "") / kind
     yield from (parent / "share" / "forerun" / kind for parent in _HERE.parents)
     yield Path(sys.prefix) / "share" / "forerun" / kind
 
 
 def available(kind: str) -> dict[str, Path]:
-    """Name -> path of every shipped resource of ``kind`` ("robots" or "recipes"); ``$FORERUN_PATH`` comes first."""
+    """Name -> path of every shipped resource of ``kind`` ("robots", "recipes" or "zoo"); ``$FORERUN_PATH`` comes first."""
     found: dict[str, Path] = {}
     for root in _roots(kind):
         if root.is_dir():
@@ -30,6 +30,12 @@ def available(kind: str) -> dict[str, Path]:
                 if entry.is_dir() or entry.suffix == ".yaml":
                     found.setdefault(entry.stem, entry)
     return found
+
+
+def bundle_folder(name_or_path: str) -> Path:
+    """A bundle's folder: the one at that path, else the ready bundle of that name, else the path, wherever it leads."""
+    path = Path(name_or_path)
+    return path if path.exists() else available("zoo").get(name_or_path, path)
 
 
 def find(kind: str, name: str) -> Path:

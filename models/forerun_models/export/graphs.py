@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import onnx
 import torch
 from torch import Tensor, nn
 
@@ -63,4 +64,24 @@ def to_onnx(
             opset_version=_OPSET,
             dynamo=False,
         )
-        return path.read_bytes()
+        return _compact(path)
+
+
+def _compact(path: Path) -> bytes:
+    """The graph with short names: in an unrolled graph the tracer's long ones weigh more than all weights."""
+    model = onnx.load(path)
+    graph = model.graph
+    kept = {entry.name for entry in (*graph.input, *graph.output)}
+    short: dict[str, str] = {"": ""}
+
+    def name(long: str) -> str:
+        return long if long in kept else short.setdefault(long, format(len(short), "x"))
+
+    for constant in graph.initializer:
+        constant.name = name(constant.name)
+    for node in graph.node:
+        node.name = ""
+        node.input[:] = [name(entry) for entry in node.input]
+        node.output[:] = [name(entry) for entry in node.output]
+    del graph.value_info[:]
+    return bytes(model.SerializeToString())

@@ -13,6 +13,9 @@ def command(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Bundle to write; must not exist.", show_default=False)],
     recipe: Annotated[str | None, typer.Option(help="Recipe whose planner and task to use; the run's own if absent.")] = None,
+    replay: Annotated[
+        int | None, typer.Option(min=1, help="How many training trials go along for later fine-tuning; all if absent.")
+    ] = None,
 ) -> None:
     """Export a trained model with its planner to a bundle, and check that the bundle computes what the training did.
 
@@ -28,7 +31,7 @@ def command(
     settings = trained.recipe if recipe is None else load_recipe(recipe, trained.robot.name)
     provenance = Provenance(trained.trained_on, trained.seed, {"held_out_error": min(e.best for e in trained.epochs)})
     with console.status("exporting"):
-        export_bundle(out, trained.model, trained.robot, settings, trained.replay, provenance)
+        export_bundle(out, trained.model, trained.robot, settings, trained.replay[:replay], provenance)
         bundle = load(out, robot=trained.robot.name)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     kind = f"task {bundle.manifest.task}" if bundle.has_agent else "a model without a task (it cannot control)"
