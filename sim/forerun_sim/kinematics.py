@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 Vector = tuple[float, float, float]
 ORIGIN = (0.0, 0.0, 0.0)
 _TYPES = ("revolute", "continuous", "prismatic", "fixed")
+_VECTORS = ("axis", "xyz", "rpy", "com")
 _MOST = 1000
 
 
@@ -24,7 +25,7 @@ class Frame:
     """A link's frame: it stands at ``xyz`` [m], ``rpy`` [rad] in its parent's, and its joint moves it along or about ``axis``.
 
     ``parent`` is the index of a frame before this one (-1: the base frame, always the first). ``joint`` is the index of its joint
-    among the robot's positions, -1 where none moves it.
+    among the robot's positions, -1 where none moves it. ``com`` is the link's centre of mass [m] in its frame.
     """
 
     name: str
@@ -34,11 +35,12 @@ class Frame:
     axis: Vector = (1.0, 0.0, 0.0)
     xyz: Vector = ORIGIN
     rpy: Vector = ORIGIN
+    com: Vector = ORIGIN
 
     def as_data(self) -> dict[str, Any]:
         """JSON values."""
         plain = {"name": self.name, "parent": self.parent, "joint": self.joint, "type": self.type}
-        return {**plain, "axis": list(self.axis), "xyz": list(self.xyz), "rpy": list(self.rpy)}
+        return {**plain, **{key: list(getattr(self, key)) for key in _VECTORS}}
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Frame:
@@ -47,8 +49,8 @@ class Frame:
         Raises:
             KeyError, TypeError, ValueError: a key is missing or of the wrong kind.
         """
-        axis, xyz, rpy = (_three(data[key]) for key in ("axis", "xyz", "rpy"))
-        return cls(str(data["name"]), int(data["parent"]), int(data["joint"]), str(data["type"]), axis, xyz, rpy)
+        vectors = {key: _three(data[key]) for key in _VECTORS}
+        return cls(str(data["name"]), int(data["parent"]), int(data["joint"]), str(data["type"]), **vectors)
 
 
 def check_frames(frames: Sequence[Frame], joints: int) -> str:
@@ -60,8 +62,8 @@ def check_frames(frames: Sequence[Frame], joints: int) -> str:
             return f"link '{frame.name}': its parent must be one of the links before it"
         if not -1 <= frame.joint < joints or frame.type not in _TYPES:
             return f"link '{frame.name}': its joint or type is unknown"
-        if not all(math.isfinite(value) for value in (*frame.axis, *frame.xyz, *frame.rpy)):
-            return f"link '{frame.name}': axis, xyz and rpy must be finite"
+        if not all(math.isfinite(value) for key in _VECTORS for value in getattr(frame, key)):
+            return f"link '{frame.name}': {', '.join(_VECTORS)} must be finite"
     return ""
 
 

@@ -91,12 +91,13 @@ class Urdf:
         Joints of the URDF that are not in ``joints`` (the order of the positions) stand at 0.
         """
         order = sorted(self.links, key=lambda link: len(self.branch(link)))
-        found = [Frame(self.root)]
+        found = [Frame(self.root, com=self.links[self.root].com)]
         for name in order[1:]:
             joint = self.parents[name]
             moves = joint.movable and joint.name in joints
             index = list(joints).index(joint.name) if moves else -1
-            found.append(Frame(name, order.index(joint.parent), index, joint.type, joint.axis, joint.xyz, joint.rpy))
+            parent, com = order.index(joint.parent), self.links[name].com
+            found.append(Frame(name, parent, index, joint.type, joint.axis, joint.xyz, joint.rpy, com))
         return tuple(found)
 
 

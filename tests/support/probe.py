@@ -29,7 +29,8 @@ class Probe:
 
     Attributes:
         commands: (receive time [s, monotonic], values) of every message on ``commands``.
-        statuses: (level, message, values) of every diagnostic of the controller.
+        statuses: (level, message, values) of every diagnostic of the controller, the values those of all its parts.
+        parts: its newest diagnostics by part: control, timing, states, bundle.
     """
 
     def __init__(self, context: Context, namespace: str = "") -> None:
@@ -38,6 +39,7 @@ class Probe:
         self._executor.add_node(self.node)
         self.commands: list[tuple[float, list[float]]] = []
         self.statuses: list[tuple[bytes, str, dict[str, str]]] = []
+        self.parts: dict[str, DiagnosticStatus] = {}
         self.listen(Float64MultiArray, "commands", self._on_command, QoSProfile(depth=1000))
         self.listen(DiagnosticArray, "/diagnostics", self._on_status, QoSProfile(depth=100))
 
@@ -120,10 +122,10 @@ class Probe:
         self.commands.append((time.monotonic(), list(message.data)))
 
     def _on_status(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            if status.name.endswith("controller: control"):
-                values = {entry.key: entry.value for entry in status.values}
-                self.statuses.append((status.level, status.message, values))
+        own = [status for status in message.status if "controller: " in status.name]
+        values = {entry.key: entry.value for status in own for entry in status.values}
+        self.parts |= {status.name.rpartition(": ")[2]: status for status in own}
+        self.statuses += [(status.level, status.message, values) for status in own if status.name.endswith(": control")]
 
 
 class Robot:

@@ -129,5 +129,7 @@ class Conductor:
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
-            if status.name.startswith("controller"):
-                self._status = {entry.key: entry.value for entry in status.values} | {"message": status.message}
+            if status.name.startswith("controller: "):
+                self._status |= {entry.key: entry.value for entry in status.values}
+            if status.name == "controller: control":
+                self._status["message"] = status.message
