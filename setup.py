@@ -67,6 +67,7 @@ setup(
         *tree("ros2_ws/config", f"{SHARE}/config"),
         *tree("sim/robots", f"{SHARE}/robots"),
         *tree("models/recipes", f"{SHARE}/recipes"),
+        *tree("models/zoo", f"{SHARE}/zoo"),
     ],
     python_requires=">=3.10",
     install_requires=["numpy>=1.24"],
@@ -86,6 +87,7 @@ setup(
             "simulator = forerun.nodes.simulator:main",
             "controller = forerun.nodes.controller:main",
             "recorder = forerun.nodes.recorder:main",
+            "guard = forerun.nodes.guard:main",
         ]
     },
 )

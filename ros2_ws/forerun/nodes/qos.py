@@ -30,6 +30,9 @@ COMMANDS_OUT = _profile(100)
 COMMANDS_IN = _profile(10)
 """commands as the simulator and a dry run read them."""
 
+COMMANDS_GUARDED = _profile(1)
+"""commands as the guard reads them: none waits in a queue and acts later than it should."""
+
 STAMPED = _profile(100)
 """~/command_stamped and ~/goal."""
 
