@@ -82,8 +82,8 @@ class Planner(Strict):
     """How the robot plans. ``kind``: iCEM (Pinneri et al. 2020), ``cem``, ``mppi`` or ``random`` shooting.
 
     ``samples`` sequences an iteration, all told (iCEM's shrink by ``shrink`` in each later one; rounded up to whole blocks of
-    16). ``colour`` is the exponent of the noise spectrum, ``std`` its standard deviation on actions in [-1, 1]. ``elites`` refit
-    iCEM and CEM, with ``momentum``; ``keep`` of them are carried to iCEM's next iteration and tick. ``temperature`` is MPPI's, in
+    16; of iCEM and CEM at least twice the elites). ``colour`` is the exponent of the noise spectrum, ``std`` its standard deviation
+    on actions in [-1, 1]. ``elites`` refit iCEM and CEM, with ``momentum``; ``keep`` of them are carried to iCEM's next iteration and tick. ``temperature`` is MPPI's, in
     standard deviations of the returns.
 
     ``knots`` makes plans splines through that many values (``spline``: zero, linear or cubic), one value a step if absent.
@@ -118,6 +118,10 @@ class Planner(Strict):
     def _fits(self) -> Planner:
         if self.knots is not None and self.knots > self.horizon:
             raise ValueError(f"{self.knots} knots are more than the horizon's {self.horizon} steps")
+        if self.kind in ("icem", "cem") and self.elites > self.samples:
+            raise ValueError(f"{self.elites} elites cannot be chosen of {self.samples} samples")
+        if self.policy_samples >= self.samples:
+            raise ValueError(f"{self.policy_samples} policy_samples leave none of {self.samples} samples to be drawn")
         if self.particles > 1 and not self.aleatoric:
             raise ValueError("particles above 1 differ only by the members' noise: set 'aleatoric: true'")
         if self.aleatoric and self.ensemble == "mean":
@@ -135,6 +139,12 @@ class Recipe(Strict):
     training: Training = Training()
     finetuning: Finetuning = Finetuning()
     planner: Planner = Planner()
+
+    @model_validator(mode="after")
+    def _members_exist(self) -> Recipe:
+        if self.planner.members is not None and self.planner.members > self.model.elites:
+            raise ValueError(f"planner.members {self.planner.members} are more than the model's {self.model.elites} elites")
+        return self
 
     def as_data(self) -> dict[str, Any]:
         """Plain data, as it would be written in YAML."""

@@ -45,22 +45,20 @@ class Basis:
 
     Attributes:
         knots: Kn.
-        plan: [H * n, Kn] commands of knots.
-        steps: [H, Kn] means over the control steps; None where that is the identity.
+        commands: [H * n, Kn] commands of knots; None where each knot is held for a control step.
+        means: [H, Kn] of the commands of each control step; None likewise.
     """
 
     def __init__(self, horizon: int, knots: int | None, kind: Spline, substeps: int):
         self.kind: Spline = kind if knots is not None else "linear"
         self.knots = knots if knots is not None else horizon
-        if knots is None:
-            self.plan = torch.repeat_interleave(torch.eye(horizon), substeps, dim=0)
-            self.distance = 1.0
-        else:
-            self.distance = (horizon - 1) / max(1, knots - 1) if knots > 1 else 1.0
+        self.distance = (horizon - 1) / (self.knots - 1) if self.knots > 1 else 1.0
+        self.commands: Tensor | None = None
+        self.means: Tensor | None = None
+        if knots is not None:
             times = torch.arange(horizon * substeps) / substeps
-            self.plan = influence(times / self.distance, knots, kind)
-        means = self.plan.reshape(horizon, substeps, self.knots).mean(dim=1)
-        self.steps: Tensor | None = None if knots is None else means
+            self.commands = influence(times / self.distance, knots, kind)
+            self.means = self.commands.reshape(horizon, substeps, knots).mean(dim=1)
 
     def shift(self, steps: Tensor) -> Tensor:
         """Matrix [Kn, Kn] that moves knots on by a time of [1] control steps, holding the last value."""

@@ -97,6 +97,7 @@ def problem_of(
         state_std=state_std,
         goal_size=task.goal_size,
         period=robot.control.period,
+        substeps=round((robot.control.command_rate or robot.control.rate) / robot.control.rate),
         plain=task.task.python is not None,
         value=value,
         policy=policy,

@@ -104,6 +104,16 @@ class Rollout(nn.Module):
             predicted.append(following)
         return torch.cat(predicted)
 
+    def by_particle(self, rows: Tensor) -> Tensor:
+        """[H, M, ...] as ``forward`` gives it, by member, as [H, M, ...] by particle: the same but for TS1."""
+        if self.propagation != "switch":
+            return rows
+        turned = []
+        for number, row in enumerate(torch.split(rows, 1)):
+            back = number % self.members
+            turned += [row[:, self.members - back :], row[:, : self.members - back]] if back else [row]
+        return torch.cat(turned, dim=1).reshape(rows.shape)
+
     def begin(self, states: Sequence[Tensor], past: Sequence[Tensor], count: int) -> Particles:
         """``count`` particles a member that share one past: K ``states`` [S] and the K-1 commands [A] between them."""
         # All tensors keep a leading dimension of time, so that cutting and joining them costs one operator each.

@@ -44,21 +44,27 @@ class SamplingPlanner(nn.Module):
         iterations = 1 if self.kind == "random" else settings.iterations
         shrink = settings.shrink if self.kind == "icem" else 1.0
         self.populations = [self._population(settings.samples / shrink**number) for number in range(iterations)]
-        step = problem.slew / torch.clamp_min(problem.half_range, 1e-9)
+        # A limit that the largest possible change stays within is none.
+        step = problem.slew / problem.substeps / torch.clamp_min(problem.half_range, 1e-9)
         self.limits_slew = bool((step < 2).any())
         self.slew_step: Tensor = nn.Buffer(torch.clamp(step, 1e-6, 2.0)[:, None])
+        self.held = problem.substeps if settings.knots is None else 1
+        self.reach: Tensor = nn.Buffer(torch.arange(1.0, self.held + 1)[:, None, None])
         self.colour: Tensor = nn.Buffer(torch.from_numpy(colouring(self.knots, settings.colour)))
         self.middle: Tensor = nn.Buffer(problem.middle[:, None])
         self.half_range: Tensor = nn.Buffer(problem.half_range[:, None])
         self.state_std: Tensor = nn.Buffer(problem.state_std[:, None].clone())
-        self.plan_basis: Tensor = nn.Buffer(basis.plan)
-        self.step_basis: Tensor | None = nn.Buffer(basis.steps) if basis.steps is not None else None
-        self.to_knots: Tensor | None = nn.Buffer(torch.linalg.pinv(basis.steps)) if basis.steps is not None else None
+        self.basis: Tensor | None = nn.Buffer(basis.commands) if basis.commands is not None else None
+        self.to_knots: Tensor | None = nn.Buffer(torch.linalg.pinv(basis.means)) if basis.means is not None else None
+        # The first of the policy's sequences is the policy's own, so that a plan is at least as good.
+        spread = torch.full((self.policy_samples,), settings.policy_std)
+        spread[:1] = 0.0
+        self.policy_spread: Tensor = nn.Buffer(spread)
         self.weights: Tensor = nn.Buffer(settings.discount ** torch.arange(settings.horizon, dtype=torch.float32)[:, None])
 
     def _population(self, wanted: float) -> int:
         """Sequences of an iteration, kept elites and all others included."""
-        least = 2 * self.settings.elites
+        least = 2 * self.settings.elites if self.kind in ("icem", "cem") else 1
         count = max(least, round(wanted))
         return count if count < 2 * _BLOCK else -(-count // _BLOCK) * _BLOCK
 
@@ -124,25 +130,26 @@ class SamplingPlanner(nn.Module):
             extra += [mean] if self.kind in ("cem", "mppi") or (self.kind == "icem" and number == last) else []
             extra += [self._policy_knots(now, tried)] if number == 0 and self.policy_samples else []
             samples = torch.cat([samples, *extra], dim=2) if extra else samples
-            sequences = self._sequences(samples, now)
+            commands = self._commands(samples, now)
             # Without knots, a sequence that the robot can follow is a better start than what was drawn.
-            samples = sequences if self.step_basis is None else samples
-            values, particles, spread = self._evaluate(sequences, now, kicks)
+            samples = samples if self.basis is not None else commands if self.held == 1 else self._ends(commands)
+            values, particles, spread = self._evaluate(self._actions(commands), now, kicks)
             if self.kind == "mppi":
-                mean = to_weights(self.settings, samples, values)
+                mean = to_weights(self.settings, samples, values, mean)
                 continue
-            elites, values, order = elites_of(self.settings, samples, values)
+            elites, values, order = elites_of(samples, values, 1 if self.kind == "random" else self.settings.elites)
             best, kept = elites[:, :, :1], elites[:, :, : self.keep]
-            mean, std = to_elites(self.settings, elites, mean, std)
+            mean, std = to_elites(self.settings, elites, values, mean, std)
         if self.kind in ("cem", "mppi"):
             best = mean
-            values, particles, spread = self._evaluate(self._sequences(best, now), now, kicks)
+            values, particles, spread = self._evaluate(self._actions(self._commands(best, now)), now, kicks)
         else:
             particles, spread = torch.index_select(particles, 3, order[:1]), torch.index_select(spread, 1, order[:1])
-        imagined = particles[..., 0].transpose(0, 1) + now.turns
+        imagined = self.rollout.by_particle(particles)[..., 0].transpose(0, 1) + now.turns
         following = [mean[:, :, 0], kept.permute(2, 0, 1)][: len(self.carry_shapes)]
         predicted = imagined.mean(dim=0)[None]
-        return self._plan(best, now), predicted, values[:1], spread.mean(dim=0), imagined[None], *following
+        plan = (self.middle + self.half_range * self._commands(best, now))[None, :, :, 0]
+        return plan, predicted, values[:1], spread.mean(dim=0), imagined[None], *following
 
     # What is tried -----------------------------------------------------------------------------------------------------
 
@@ -182,7 +189,7 @@ class SamplingPlanner(nn.Module):
         before, wanted = now.under_way[:, None].expand(-1, count), []
         for noise in torch.split(tried, 1):
             state = particles.newest.mean(dim=(0, 1)).transpose(0, 1)
-            action = torch.clamp(policy(state, now.goal).transpose(0, 1) + self.settings.policy_std * noise[0], -1.0, 1.0)
+            action = torch.clamp(policy(state, now.goal).transpose(0, 1) + self.policy_spread * noise[0], -1.0, 1.0)
             wanted.append(action)
             given = self.middle + self.half_range * action
             mixed = given + now.late * (before - given)
@@ -193,31 +200,34 @@ class SamplingPlanner(nn.Module):
 
     # What comes of it --------------------------------------------------------------------------------------------------
 
-    def _sequences(self, samples: Tensor, now: Situation) -> Tensor:
-        """Actions [H, A, N] in [-1, 1] that the robot can follow from the command under way on, of samples [Kn, A, N]."""
-        wanted = samples if self.step_basis is None else torch.clamp(_along(self.step_basis, samples), -1.0, 1.0)
-        return self._slewed(wanted, now, 1)
-
-    def _plan(self, best: Tensor, now: Situation) -> Tensor:
-        """Commands [1, H * substeps, A] in physical units of the best sample [Kn, A, 1]."""
-        plan = torch.clamp(_along(self.plan_basis, best), -1.0, 1.0)
-        plan = self._slewed(plan, now, self.problem.substeps)
-        return (self.middle + self.half_range * plan)[None, :, :, 0]
-
-    def _slewed(self, wanted: Tensor, now: Situation, substeps: int) -> Tensor:
+    def _commands(self, samples: Tensor, now: Situation) -> Tensor:
+        """Commands [H * substeps, A, N] in [-1, 1] that the robot can follow from the one under way on, of samples [Kn, A, N]."""
+        wanted = samples if self.basis is None else torch.clamp(_along(self.basis, samples), -1.0, 1.0)
         if not self.limits_slew:
-            return wanted
-        step = self.slew_step / substeps
+            return wanted if self.held == 1 else torch.repeat_interleave(wanted, self.held, dim=0)
         start = (now.under_way[:, None] - self.middle) / torch.clamp_min(self.half_range, 1e-9)
         # In units of the largest step, so that the clip's limits are constants.
-        previous, followed = torch.clamp(start, -1.0, 1.0)[None] / step, []
-        for target in torch.split(wanted / step, 1):
-            previous = previous + torch.clamp(target - previous, -1.0, 1.0)
-            followed.append(previous)
-        return torch.cat(followed) * step
+        previous, followed = torch.clamp(start, -1.0, 1.0)[None] / self.slew_step, []
+        for target in torch.split(wanted / self.slew_step, 1):
+            gap = target - previous
+            change = torch.clamp(gap, -1.0, 1.0) if self.held == 1 else torch.clamp(gap / self.reach, -1.0, 1.0) * self.reach
+            followed.append(previous + change)
+            previous = followed[-1][-1:]
+        return torch.cat(followed) * self.slew_step
+
+    def _actions(self, commands: Tensor) -> Tensor:
+        """Means [H, A, N] over the control steps of commands [H * substeps, A, N]."""
+        return commands if self.problem.substeps == 1 else self._by_step(commands).mean(dim=1)
+
+    def _ends(self, commands: Tensor) -> Tensor:
+        """The last command [H, A, N] of each control step: held for a step, it is what leads to these commands again."""
+        return self._by_step(commands)[:, -1]
+
+    def _by_step(self, commands: Tensor) -> Tensor:
+        return commands.reshape(self.settings.horizon, self.problem.substeps, *commands.shape[1:])
 
     def _evaluate(self, sequences: Tensor, now: Situation, kicks: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns [N] (never nan), mean states per member [H, M, S, N] and disagreement [H, N] of sequences [H, A, N]."""
+        """Returns [N] (finite or -inf), mean states per member [H, M, S, N] and disagreement [H, N] of sequences [H, A, N]."""
         settings, count, copies = self.settings, sequences.shape[2], self.settings.particles
         acting, before = now.acting(self.middle + self.half_range * sequences)
         given = self.middle + self.half_range * sequences
@@ -230,31 +240,38 @@ class SamplingPlanner(nn.Module):
         if copies > 1:
             values = values.reshape(-1, count, copies).mean(dim=2)
             particles = particles.reshape(*particles.shape[:-1], count, copies).mean(dim=-1)
-        values = values.min(dim=0).values if settings.ensemble == "worst" else values.mean(dim=0)
+        # One member's nan must reach the minimum, which runtimes do not agree on.
+        values = _ranked(values).min(dim=0).values if settings.ensemble == "worst" else values.mean(dim=0)
         centre = particles.mean(dim=1, keepdim=True)
         spread = torch.sqrt((((particles - centre) / self.state_std) ** 2).mean(dim=(1, 2)))
         if settings.disagreement_weight > 0:
             values = values - settings.disagreement_weight * spread.sum(dim=0)
-        # A nan return must never win: it is worse than the worst.
-        values = torch.where(values == values, values, torch.full_like(values, -float("inf")))
-        return values, particles, spread
+        return _ranked(values), particles, spread
 
     def _returns(self, particles: Tensor, given: Tensor, before: Tensor, goal: Tensor) -> Tensor:
         """Returns [M, N] along the particles [H, M, S, N] under commands and those before them [H, A, N]."""
-        problem = self.problem
+        problem, over = self.problem, None
         action, previous = problem.along(given[:, None]), problem.along(before[:, None])
+        if problem.done is not None or problem.value is not None:
+            particles = self.rollout.by_particle(particles)
         rewards = problem.reward(problem.along(particles), action, previous, goal)
-        alive = None
         if problem.done is not None:
             ended = problem.done(problem.along(particles)).to(rewards.dtype)
             count = torch.cumsum(ended, dim=0)
-            rewards = rewards * torch.clamp_min(1.0 - (count - ended), 0.0)
-            alive = torch.clamp_min(1.0 - count[-1], 0.0)
+            # Chosen, not multiplied: what is no number after the end counts nothing either.
+            rewards = torch.where(count > ended, torch.zeros_like(rewards), rewards)
+            over = count[-1] > 0
         values = (rewards * self.weights[:, None]).sum(dim=0)
         if problem.value is not None:
-            bootstrap = problem.value(particles[-1].transpose(-1, -2), goal) * self.settings.discount**self.settings.horizon
-            values = values + (bootstrap if alive is None else alive * bootstrap)
+            reached = particles[-1].transpose(-1, -2)
+            bootstrap = problem.value(reached, goal) * self.settings.discount**self.settings.horizon
+            values = values + (bootstrap if over is None else torch.where(over, torch.zeros_like(bootstrap), bootstrap))
         return values
+
+
+def _ranked(values: Tensor) -> Tensor:
+    """``values``, with -inf for what is not finite: it must never win."""
+    return torch.where(torch.abs(values) < float("inf"), values, torch.full_like(values, -float("inf")))
 
 
 def _along(matrix: Tensor, samples: Tensor) -> Tensor:
