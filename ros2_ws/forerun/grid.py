@@ -174,6 +174,11 @@ class LiveGrid:
         """Time of the newest state [s]; minus infinity if there is none."""
         return float(self._states.times[-1]) + (self._origin or 0.0) if self.ready else -math.inf
 
+    @property
+    def first(self) -> float:
+        """Time of the first complete row [s]; nan while there is none."""
+        return self._start + (self._origin or 0.0)
+
     def add_state(self, time: float, position: ArrayLike, velocity: ArrayLike) -> bool:
         """Take a measured state: ``time`` [s], ``position`` and ``velocity`` [J] as measured.
 
@@ -210,7 +215,9 @@ class LiveGrid:
         """
         if not self.ready:
             raise ValueError("no state has been added yet")
-        now = self._relative(now)
+        return self._ending(self._relative(now))
+
+    def _ending(self, now: float) -> NDArray[np.float32]:
         state_times, states = self._states.times, self._states.values
         commands = self._commands.values if len(self._commands) else self._idle[None]
         command_times = self._commands.times if len(self._commands) else state_times[:1]
@@ -222,6 +229,37 @@ class LiveGrid:
         out[-1, : states.shape[1]] = states[-1]
         out[-1, states.shape[1] :] = commands[-1]
         return out
+
+    def outlook(self, until: float) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+        """The newest measured state with its past, and what acts from then until ``until`` [s].
+
+        Commands count from the time with which they were added, which may lie ahead; the last one holds for ever.
+
+        Returns:
+            History [K, S + A] that ends at the newest state's time; commands [n + 1, A], the means over the n whole periods up to
+            ``until`` and, last, over the rest (the command at ``until`` where there is none); length of the rest [s]. An ``until``
+            before the newest state counts as that state's time.
+
+        Raises:
+            ValueError: no state is known yet.
+        """
+        if not self.ready:
+            raise ValueError("no state has been added yet")
+        newest = float(self._states.times[-1])
+        lead = max(self._relative(until) - newest, 0.0)
+        whole = math.floor(lead / self.period + _SLACK)
+        rest = max(lead - whole * self.period, 0.0)
+        begin = newest + self.period * np.arange(whole + 1)
+        end = begin + self.period
+        # Where nothing is left of a period, the instant before its end says which command is under way.
+        end[-1] = begin[-1] + rest
+        if rest <= _SLACK * self.period:
+            begin[-1], end[-1], rest = begin[-1] - _SLACK * self.period, begin[-1], 0.0
+        times, values = self._commands.times, self._commands.values
+        if not len(times):
+            times, values = np.zeros(1), self._idle[None]
+        commands = mean_held(times, values, begin, end).astype(np.float32)
+        return self._ending(newest), commands, rest
 
     def _relative(self, time: float) -> float:
         # Seconds since 1970 leave 0.2 us of a float; differences to a near origin are exact.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from forerun.control.controller import Controller, Settings
+from forerun.control.controller import Controller
 from forerun.control.limits import SafetySettings
 from forerun.control.planning import InlinePlanner, Planner
+from forerun.control.settings import Settings
+from forerun.control.shadow import SwapSettings
 from forerun.control.states import State
 from forerun.control.ticks import Tick
 from forerun_models.bundle import Bundle
@@ -17,8 +19,15 @@ PERIOD = 0.02
 class Bench:
     """A controller on a bench: time and states are what the test says."""
 
-    def __init__(self, bundle: Bundle, safety: SafetySettings | None = None, planner: Planner | None = None) -> None:
-        self.controller = Controller(bundle, Settings(safety=safety or SafetySettings()), planner or InlinePlanner())
+    def __init__(
+        self,
+        bundle: Bundle,
+        safety: SafetySettings | None = None,
+        planner: Planner | None = None,
+        swap: SwapSettings | None = None,
+    ) -> None:
+        settings = Settings(safety=safety or SafetySettings(), swap=swap or SwapSettings(shadow_ticks=0))
+        self.controller = Controller(bundle, settings, planner or InlinePlanner())
         self.now = 10.0
         self.sent: list[float] = []
 
@@ -35,6 +44,7 @@ class Bench:
         if tick.command is not None:
             self.controller.sent(self.now, tick.command)
             self.sent.append(float(tick.command[0]))
+        self.controller.rehearse(tick)
         return tick
 
     def run(self, ticks: int, *values: float) -> Tick:

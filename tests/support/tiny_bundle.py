@@ -1,4 +1,4 @@
-"""A small real bundle: act.onnx is a linear law built by hand, so a test knows what the controller must command."""
+"""A small real bundle: act.onnx is a linear law, dynamics.onnx a linear model, built by hand: a test knows what must come."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from forerun_models.bundle import CAUSES, Manifest, ParityCase, write
 
 @dataclass(frozen=True)
 class Law:
-    """``plan[h] = bias + ramp * h + gain @ state`` for h < horizon; the state is predicted to move by ``drift`` a step.
+    """``plan[h] = bias + ramp * h + gain @ state`` for the ``horizon`` steps, h counting commands; the state is predicted to move by
+    ``drift`` a step.
 
     ``effort`` multiplies matrices of 512 x 512 that many times before it answers, to be slow.
     """
@@ -29,6 +30,14 @@ class Law:
     horizon: int = 8
     disagreement: float = 0.1
     effort: int = 0
+
+
+@dataclass(frozen=True)
+class Model:
+    """One step of the plant: ``a @ state + b @ action``, with a [S, S] and b [S, A]."""
+
+    a: Sequence[Sequence[float]]
+    b: Sequence[Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -93,12 +102,15 @@ class Body:
         }
 
 
-def tiny_bundle(path: Path, law: Law | None = None, body: Body | None = None) -> Path:
-    """Writes the bundle folder ``path`` and returns it."""
+def tiny_bundle(path: Path, law: Law | None = None, body: Body | None = None, model: Model | None = None) -> Path:
+    """Writes the bundle folder ``path`` and returns it; without a ``model`` it cannot predict."""
     law, body = law or Law(), body or Body()
     manifest = body.manifest(law.horizon)
-    graph = _graph(law, manifest)
-    return write(path, manifest, {"act.onnx": graph}, [_parity(law, manifest)])
+    files, parity = {"act.onnx": _graph(law, manifest)}, [_parity(law, manifest)]
+    if model is not None:
+        files["dynamics.onnx"] = _dynamics(model, manifest)
+        parity.append(_dynamics_parity(model, manifest))
+    return write(path, manifest, files, parity)
 
 
 def _f32(values: Any) -> NDArray[np.float32]:
@@ -108,6 +120,7 @@ def _f32(values: Any) -> NDArray[np.float32]:
 def _graph(law: Law, manifest: Manifest) -> bytes:
     size, actions, horizon = manifest.state_size, manifest.action_size, law.horizon
     steps = np.arange(horizon, dtype=np.float32)[:, None]
+    commands = np.arange(horizon * manifest.commands_per_step, dtype=np.float32)[:, None]
     constants = {
         "last": np.array([-1], dtype=np.int64),
         "rows_end": np.array([np.iinfo(np.int64).max], dtype=np.int64),
@@ -116,7 +129,7 @@ def _graph(law: Law, manifest: Manifest) -> bytes:
         "axis_rows": np.array([1], dtype=np.int64),
         "axis_columns": np.array([2], dtype=np.int64),
         "gain": _f32(np.reshape(law.gain, (actions, size)).T),
-        "offsets": _f32(np.asarray(law.bias)[None] + steps * np.asarray(law.ramp)[None])[None],
+        "offsets": _f32(np.asarray(law.bias)[None] + commands * np.asarray(law.ramp)[None])[None],
         "drifts": _f32((steps + 1) * np.asarray(law.drift)[None])[None],
         "one": _f32(1.0),
         "value_constant": _f32([0.0]),
@@ -154,7 +167,7 @@ def _graph(law: Law, manifest: Manifest) -> bytes:
             helper.make_tensor_value_info("carry_count", TensorProto.FLOAT, [1, 1]),
         ],
         [
-            helper.make_tensor_value_info("plan", TensorProto.FLOAT, [1, horizon, actions]),
+            helper.make_tensor_value_info("plan", TensorProto.FLOAT, [1, len(commands), actions]),
             helper.make_tensor_value_info("predicted", TensorProto.FLOAT, [1, horizon, size]),
             helper.make_tensor_value_info("imagined", TensorProto.FLOAT, [1, 1, horizon, size]),
             helper.make_tensor_value_info("value", TensorProto.FLOAT, [1]),
@@ -170,6 +183,61 @@ def _graph(law: Law, manifest: Manifest) -> bytes:
 
 def _parity(law: Law, manifest: Manifest) -> ParityCase:
     history = np.zeros((1, manifest.history, manifest.state_size + manifest.action_size), np.float32)
-    steps = np.arange(law.horizon)[:, None]
+    steps = np.arange(law.horizon * manifest.commands_per_step)[:, None]
     plan = _f32(np.asarray(law.bias)[None] + steps * np.asarray(law.ramp)[None])[None]
     return ParityCase("act", {"history": history, "carry_count": _f32([[0.0]])}, {"plan": plan})
+
+
+def _dynamics(model: Model, manifest: Manifest) -> bytes:
+    size, row = manifest.state_size, manifest.state_size + manifest.action_size
+    constants = {
+        "zero": np.array([0], dtype=np.int64),
+        "one": np.array([1], dtype=np.int64),
+        "last": np.array([-1], dtype=np.int64),
+        "far": np.array([np.iinfo(np.int64).max], dtype=np.int64),
+        "state_end": np.array([size], dtype=np.int64),
+        "columns": np.array([2], dtype=np.int64),
+        "a": _f32(np.transpose(model.a)),
+        "b": _f32(np.transpose(model.b)),
+        "nothing": _f32(0.0),
+    }
+    nodes = [
+        helper.make_node("Slice", ["history", "last", "far", "one"], ["newest"]),
+        helper.make_node("Slice", ["newest", "zero", "state_end", "columns"], ["newest_state"]),
+        helper.make_node("Squeeze", ["newest_state", "one"], ["state"]),
+        helper.make_node("MatMul", ["state", "a"], ["drifted"]),
+        helper.make_node("MatMul", ["action", "b"], ["driven"]),
+        helper.make_node("Add", ["drifted", "driven"], ["next"]),
+        helper.make_node("Unsqueeze", ["next", "zero"], ["mean"]),
+        helper.make_node("Mul", ["mean", "nothing"], ["log_variance"]),
+        helper.make_node("Slice", ["history", "zero", "last", "one"], ["before"]),
+        helper.make_node("Concat", ["state", "action"], ["row"], axis=1),
+        helper.make_node("Concat", ["next", "action"], ["next_row"], axis=1),
+        helper.make_node("Unsqueeze", ["row", "one"], ["rows"]),
+        helper.make_node("Unsqueeze", ["next_row", "one"], ["next_rows"]),
+        helper.make_node("Concat", ["before", "rows", "next_rows"], ["longer"], axis=1),
+        helper.make_node("Slice", ["longer", "one", "far", "one"], ["next_history"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "linear",
+        [
+            helper.make_tensor_value_info("history", TensorProto.FLOAT, ["N", manifest.history, row]),
+            helper.make_tensor_value_info("action", TensorProto.FLOAT, ["N", manifest.action_size]),
+        ],
+        [
+            helper.make_tensor_value_info("mean", TensorProto.FLOAT, [1, "N", size]),
+            helper.make_tensor_value_info("log_variance", TensorProto.FLOAT, [1, "N", size]),
+            helper.make_tensor_value_info("next_history", TensorProto.FLOAT, ["N", manifest.history, row]),
+        ],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(made)
+    return bytes(made.SerializeToString())
+
+
+def _dynamics_parity(model: Model, manifest: Manifest) -> ParityCase:
+    history = np.zeros((1, manifest.history, manifest.state_size + manifest.action_size), np.float32)
+    action = np.ones((1, manifest.action_size), np.float32)
+    return ParityCase("dynamics", {"history": history, "action": action}, {"mean": _f32((action @ np.transpose(model.b))[None])})

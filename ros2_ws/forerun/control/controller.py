@@ -1,7 +1,8 @@
 """One tick of control: prepare, plan, validate, fall back.
 
 - **Prepare**: take the states that arrived; is the newest one fresh, finite, within the robot's limits?
-- **Plan**: ask the bundle for a decision on the history that ends now.
+- **Plan**: ask the bundle for a decision that starts when its first command will act (delay.py), once a control period;
+  where commands are sent more often than that, the ticks in between go on in the plan.
 - **Validate**: apart from planning; is the plan finite, its disagreement allowed, what it predicts within the limits?
 - **Fall back**: a tick without a plan uses the right slice of the last one, up to the thresholds (thresholds.py); then, and
   whenever the state cannot be trusted, the safe action. Whatever is sent passes the command and slew limits.
@@ -14,33 +15,25 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forerun.control import safety
+from forerun.control.background import Background, InlineBackground
+from forerun.control.delay import Compensation
 from forerun.control.limits import Limits, SafetySettings, Vector
-from forerun.control.planning import Planner, Reply, Request
+from forerun.control.live_error import SPARE_ROWS
+from forerun.control.memory import Memory
+from forerun.control.planning import Planner, Reply, Request, unusable
+from forerun.control.settings import Settings
 from forerun.control.states import State
+from forerun.control.succession import Succession, refuse_other_kind
 from forerun.control.thresholds import Thresholds
 from forerun.control.ticks import Tick, Verdict
-from forerun.grid import LiveGrid
 from forerun_models.bundle import Bundle, Decision
 from forerun_sim.errors import InputError
-
-_REMEMBERED = 256
-"""States and commands kept for a new bundle that reads a longer history."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How the controller works: safety parameters, seed of the planner's noise, and the share of a period that a tick may
-    wait for its plan."""
-
-    safety: SafetySettings = field(default_factory=SafetySettings)
-    seed: int = 0
-    budget: float = 0.7
 
 
 @dataclass(frozen=True)
@@ -64,6 +57,7 @@ class Controller:
         bundle: what decides. Its limits, tightened by ``settings.safety``, hold for every bundle that follows.
         planner: computes the decisions.
         stop: outlives the controller where it is given.
+        background: where candidates are tried; within ``rehearse`` if it is not given.
 
     Raises:
         InputError: the settings do not fit the bundle.
@@ -73,18 +67,25 @@ class Controller:
     _state: State | None
     _refused: str
     _decision: Decision | None
+    _decided: Request | None
+    _fresh: Request | None
     _forgotten: Request | None
 
-    def __init__(self, bundle: Bundle, settings: Settings, planner: Planner, stop: safety.EmergencyStop | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        settings: Settings,
+        planner: Planner,
+        stop: safety.EmergencyStop | None = None,
+        background: Background | None = None,
+    ) -> None:
         self._settings = settings
         self._planner = planner
         self._widest = Limits.of(bundle.manifest)
         self._outer = self._widest.tightened(settings.safety)
         self._offered_limits: Limits | None = None
         self._inbox: deque[State | _Refusal | _Overheard] = deque(maxlen=4096)
-        self._samples: deque[tuple[float, Vector, Vector | None]] = deque(maxlen=_REMEMBERED)
         self._goal: NDArray[np.float32] = bundle.manifest.goal_default.astype(np.float32)
-        self._offered: Bundle | None = None
         self._asked: Request | None = None
         self._reset_wanted = False
         self.bundle = bundle
@@ -93,7 +94,11 @@ class Controller:
         self.swaps = 0
         self.stop = stop or safety.EmergencyStop()
         self._thresholds = Thresholds()
-        self._grid = self._new_grid(bundle.manifest.history)
+        self.succession = Succession(settings.swap, background or InlineBackground(), settings.budget, settings.seed)
+        manifest = bundle.manifest
+        self._memory = Memory(manifest.period, self.limits, manifest.history + SPARE_ROWS)
+        self._timing = Compensation(settings.compensate_delay, self._command_delay, settings.budget * manifest.period)
+        self._acts = math.nan
         self.begin()
 
     # From any thread ---------------------------------------------------------------------------------------------------
@@ -127,17 +132,25 @@ class Controller:
         self._goal = values
 
     def offer(self, bundle: Bundle) -> None:
-        """A loaded bundle that takes over between two ticks.
+        """A loaded bundle that takes over between two ticks, once it has proven itself as a shadow.
 
         Raises:
-            InputError: it does not fit the running one; that one goes on.
+            InputError: it does not fit the running one, or was rolled back; the running one goes on.
         """
-        ours, theirs = self.bundle.manifest, bundle.manifest
-        for key in ("robot", "joints", "actions", "interfaces", "rate", "goal_names"):
-            if getattr(ours, key) != getattr(theirs, key):
-                raise InputError(f"{bundle.path}: has {key} {getattr(theirs, key)}, the running bundle has {getattr(ours, key)}")
-        Limits.of(theirs).within(self._offered_limits or self._outer)
-        self._offered = bundle
+        refuse_other_kind(self.bundle, bundle)
+        Limits.of(bundle.manifest).within(self._offered_limits or self._outer)
+        self.succession.propose(bundle)
+
+    def rollback(self) -> Bundle:
+        """The bundle before the running one, which takes over again at the next tick.
+
+        Raises:
+            InputError: there is none.
+        """
+        if self.previous is None:
+            raise InputError("there is no earlier bundle to go back to")
+        self.succession.return_to(self.previous)
+        return self.previous
 
     def offer_limits(self, settings: SafetySettings) -> None:
         """Other safety parameters, from the next tick on; they tighten the first bundle's limits, as those at the start did.
@@ -145,17 +158,20 @@ class Controller:
         Raises:
             InputError: they are looser than that bundle's, or leave the running one no room; the present ones stay.
         """
+        self._offered_limits = self.check_limits(settings)
+
+    def check_limits(self, settings: SafetySettings) -> Limits:
+        """What ``offer_limits`` would make the outer limits; raises as it does."""
         outer = self._widest.tightened(settings)
-        for bundle in (self.bundle, self._offered):
-            if bundle is not None:
-                Limits.of(bundle.manifest).within(outer)
-        self._offered_limits = outer
+        Limits.of(self.bundle.manifest).within(outer)
+        return outer
 
     def request_reset(self) -> str:
         """Starts anew from the next tick on: stop released, history, plan and carry forgotten. Returns why not, or nothing."""
         if not self.stop.reset():
             return "the emergency stop is pressed; release it first"
         self._reset_wanted = True
+        self.succession.pardon()
         return ""
 
     # In the loop -------------------------------------------------------------------------------------------------------
@@ -165,6 +181,11 @@ class Controller:
         """Why the robot stands until ``~/reset``; empty while it may move."""
         return "emergency stop" if self.stop.latched else self._thresholds.latched
 
+    @property
+    def misses(self) -> int:
+        """Ticks in a row without a plan."""
+        return self._thresholds.misses
+
     def begin(self) -> None:
         """Forgets everything but the bundle, as when the robot was elsewhere in the meantime."""
         self._inbox.clear()
@@ -172,13 +193,16 @@ class Controller:
         self._forget(math.nan)
 
     def sent(self, time: float, command: Vector) -> None:
-        """The command that was sent, and when; it is the history's command under way from then on."""
-        self._last = command
-        self._remember_command(time, self._last)
+        """The command that was sent, and when; from when it acts on it is the history's command under way."""
+        self.withheld(time, command)
+        self._memory.add_command(self._timing.acting(time), command)
 
-    def withheld(self, command: Vector) -> None:
-        """The command that would have been sent, had this not been a dry run."""
+    def withheld(self, time: float, command: Vector) -> None:
+        """The command that would have been sent, and when, had this not been a dry run."""
         self._last = command
+        if self._fresh is not None:
+            self._timing.send_delay.add(time - self._fresh.time)
+            self._fresh = None
 
     def tick(self, now: float, spent: float = 0.0) -> Tick:
         """The command for ``now`` [s], of whose budget ``spent`` [s] are gone already."""
@@ -194,6 +218,20 @@ class Controller:
         if fault:
             return self._fall_back(now, fault)
         return self._validate(now, self._plan(now, spent))
+
+    def rehearse(self, tick: Tick) -> None:
+        """Uses the time that ``tick`` left, once its command has been sent: a candidate plans for the same tick."""
+        answered = self._asked is not self._forgotten and not self._planner.busy
+        self._widen_grid()
+        self.succession.after(
+            tick.time,
+            self._asked if answered else None,
+            planned=tick.verdict is Verdict.PLAN,
+            stopped=bool(self.stopped),
+            grid=self._memory.grid,
+            running=self.bundle,
+            outer=self._outer,
+        )
 
     def wind_down(self, now: float) -> tuple[Vector | None, bool]:
         """The next command on the way to standing still for good, and whether it is the last.
@@ -220,7 +258,8 @@ class Controller:
             return self._refused or "no state has arrived yet"
         if self._last is None:
             self._last = safety.start_command(self.limits, self._state.position)
-            self._remember_command(now, self._last)
+            if self._last is not None:
+                self._memory.add_command(now, self._last)
         fault, age = self._refused, now - self._state.time
         if not fault and age > self.limits.stale_after:
             fault = f"the newest state is {age:.3f} s old, allowed are {self.limits.stale_after:g} s"
@@ -239,13 +278,12 @@ class Controller:
                 self._refused = item.reason
                 continue
             if isinstance(item, _Overheard):
-                self._remember_command(item.time, item.command)
+                self._memory.add_command(self._timing.acting(item.time), item.command)
                 continue
             if self._state is not None and item.time < self._state.time - max(1.0, self.limits.stale_after):
                 # The robot's clock was set back, or its simulator started anew: nothing before counts any more.
                 self._forget_history(item.time)
-            if self._grid.add_state(item.time, item.position, item.velocity):
-                self._samples.append((item.time, item.position, item.velocity))
+            if self._memory.add_state(item):
                 self._state, self._refused = item, ""
 
     def _fresh_velocity(self, now: float) -> Vector | None:
@@ -257,61 +295,68 @@ class Controller:
 
     def _plan(self, now: float, spent: float) -> str:
         """Asks for a plan and accepts it if it comes in time; returns what went wrong."""
+        manifest, tick = self.bundle.manifest, self.limits.period
+        self._acts = self._timing.acting(now)
         if self._planner.busy:
-            return "the planner is still at an earlier tick"
-        manifest = self.bundle.manifest
+            return self._overdue("the planner is still at an earlier tick")
+        if self._asked not in (None, self._forgotten) and now - self._asked.time < manifest.period - tick / 2:
+            return ""
+        start = self._timing.start(self._memory.grid, now, self.bundle)
         self._asked = Request(
             bundle=self.bundle,
             time=now,
-            history=self._grid.history(now)[-manifest.history :],
+            start=start,
             goal=self._goal,
             noise=self._random.standard_normal(manifest.noise_size, dtype=np.float32),
-            elapsed=0.0 if math.isnan(self._carried_at) else now - self._carried_at,
-            delay=min(manifest.command_delay, manifest.period),
+            elapsed=0.0 if math.isnan(self._carried_at) else max(start.acts - self._carried_at, 0.0),
             carry=self._carry,
         )
         self._planner.submit(self._asked)
-        reply = self._planner.reply(max(self._settings.budget * self.limits.period - spent, 0.0))
-        return "the plan is late" if reply is None else self._accept(reply)
+        patience = self._settings.budget * tick
+        if self._timing.expected > patience:
+            # It will not be there in this tick: waiting would only make the command late.
+            patience = 0.0
+        else:
+            self._acts = start.acts
+        reply = self._planner.reply(max(patience - spent, 0.0))
+        return self._overdue("the plan is late") if reply is None else self._accept(reply)
+
+    def _overdue(self, problem: str) -> str:
+        """``problem``, unless commands come more often than plans and the last plan still has some for this control period."""
+        ticks = self.limits.ticks_per_period
+        return "" if ticks > 1 and self._decision is not None and self._row() < ticks else problem
 
     def _accept(self, reply: Reply) -> str:
         """Keeps the plan of a reply if it can be used; returns what is wrong with it."""
         if reply.request is self._forgotten:
             return "the plan is from before the reset"
         own = reply.request.bundle is self.bundle
-        problem = reply.error or self._unusable(reply.decision)
+        problem = reply.error or unusable(reply.decision, len(self.limits.actions))
         if problem:
             if own:
                 self._carry, self._carried_at = self.bundle.start(), math.nan
             return f"the planner failed: {problem}"
         assert reply.decision is not None
         if own:
-            self._carry, self._carried_at = reply.decision.carry, reply.request.time
+            self._carry, self._carried_at = reply.decision.carry, reply.request.start.acts
         allowed = self.limits.allowed_disagreement
         if reply.decision.disagreement > allowed:
             problem = f"the plan's disagreement is {reply.decision.disagreement:.3g}, allowed is {allowed:.3g}"
             self._thresholds.disagreed(problem, self.limits)
             return problem
         if own or self._decision is None:
-            self._decision, self._decided_at = reply.decision, reply.request.time
+            self._decision, self._decided = reply.decision, reply.request
+            self._fresh = reply.request if own else None
             self._thresholds.planned()
-        return ""
-
-    def _unusable(self, decision: Decision | None) -> str:
-        if decision is None:
-            return "it gave no plan"
-        if decision.plan.ndim != 2 or decision.plan.shape[1] != len(self.limits.actions) or not len(decision.plan):
-            return f"its plan has the shape {decision.plan.shape}"
-        if not (np.isfinite(decision.plan).all() and np.isfinite(decision.predicted).all()):
-            return "its plan is not finite"
         return ""
 
     # Validate ----------------------------------------------------------------------------------------------------------
 
     def _validate(self, now: float, problem: str) -> Tick:
         """The command of the plan's row for now, or the safe action."""
-        decision, row = self._decision, self._row(now)
-        fresh = not problem and row == 0
+        decision, row = self._decision, self._row()
+        step = row // self.limits.ticks_per_period
+        fresh = not problem and step == 0
         ended = decision is None or row >= len(decision.plan)
         reason = problem or ("the last plan has come to its end" if ended else "the plan is late")
         if fresh:
@@ -321,19 +366,23 @@ class Controller:
         standing = self._thresholds.latched or self._thresholds.halted
         if decision is None or ended or standing:
             return self._fall_back(now, standing or reason)
-        window = decision.predicted[row : row + self.limits.max_misses + 1]
+        window = decision.predicted[step : step + self.limits.max_misses + 1]
         found = safety.predicted_breach(self.limits, window) if decision.predicted.size else None
         if found is not None:
             return self._fall_back(now, found.reason)
         wanted = decision.plan[row].astype(np.float64)
-        assert self._last is not None
+        assert self._last is not None and self._decided is not None
         command = safety.limit_command(self.limits, wanted, self._last)
         verdict = Verdict.PLAN if fresh else Verdict.BRIDGED
         limited = bool((np.abs(command - wanted) > 1e-6).any())
-        return Tick(now, command, verdict, problem, self._state, decision, row, limited)
+        ahead = self._decided.start.begins + (step + 1) * self.bundle.manifest.period - now
+        return Tick(now, command, verdict, problem, self._state, decision, step, ahead, limited)
 
-    def _row(self, now: float) -> int:
-        return max(round((now - self._decided_at) / self.limits.period), 0) if self._decision is not None else 0
+    def _row(self) -> int:
+        """The plan's row for the moment at which this tick's command acts."""
+        if self._decided is None:
+            return 0
+        return max(round((self._acts - self._decided.start.acts) / self.limits.period), 0)
 
     # Fall back ---------------------------------------------------------------------------------------------------------
 
@@ -353,15 +402,19 @@ class Controller:
 
     def _take_over(self) -> None:
         """The plan of the bundle before stays, to bridge until this one's first is there."""
-        offered, self._offered = self._offered, None
-        if offered is None or offered is self.bundle:
+        heir = self.succession.due(self.bundle, self._outer)
+        if heir is None:
             return
-        self.previous, self.bundle = self.bundle, offered
-        self.limits = Limits.of(offered.manifest).within(self._outer)
-        self._carry, self._carried_at = offered.start(), math.nan
-        if self._grid.rows < offered.manifest.history:
-            self._grid = self._new_grid(offered.manifest.history)
+        if self.previous is not None:
+            self.succession.retired.append(self.previous)
+        self.previous, self.bundle, self.limits = self.bundle, heir.bundle, heir.limits
+        self._carry, self._carried_at = heir.carry, heir.carried_at
+        self._timing.renew(self._command_delay)
+        self._widen_grid()
         self.swaps += 1
+
+    def _widen_grid(self) -> None:
+        self._memory.widen(self.succession.rows_needed(self.bundle) + SPARE_ROWS)
 
     def _take_limits(self) -> None:
         outer, self._offered_limits = self._offered_limits, None
@@ -375,21 +428,10 @@ class Controller:
             return
         self._outer = outer
 
-    def _new_grid(self, rows: int) -> LiveGrid:
-        limits = self.limits
-        continuous = np.isinf(limits.position_lower) & np.isinf(limits.position_upper)
-        grid = LiveGrid(limits.period, rows, len(limits.joints), len(limits.actions), continuous=continuous)
-        for time, values, velocity in self._samples:
-            if velocity is None:
-                grid.add_command(time, values)
-            else:
-                grid.add_state(time, values, velocity)
-        return grid
-
-    def _remember_command(self, now: float, command: Vector | None) -> None:
-        if command is not None and not math.isnan(now):
-            self._samples.append((now, command, None))
-            self._grid.add_command(now, command)
+    @property
+    def _command_delay(self) -> float:
+        given = self._settings.command_delay
+        return given if given >= 0 else self.bundle.manifest.command_delay
 
     def _forget(self, now: float) -> None:
         self._thresholds.reset()
@@ -399,10 +441,10 @@ class Controller:
     def _forget_history(self, now: float) -> None:
         self._state = None
         self._refused = ""
-        self._samples.clear()
-        self._grid.clear()
-        self._remember_command(now, self._last)
-        self._decision = None
-        self._decided_at = math.nan
+        self._memory.clear()
+        if self._last is not None:
+            self._memory.add_command(now, self._last)
+        self._decision = self._decided = self._fresh = None
         self._forgotten = self._asked
+        self.succession.forget()
         self._carry, self._carried_at = self.bundle.start(), math.nan

@@ -54,7 +54,8 @@ class Limits:
     """Everything that a command and a state are held against, SI units, joint order of the bundle.
 
     Attributes:
-        period: control period [s].
+        period: time from one command to the next [s].
+        ticks_per_period: commands in one control period of the model.
         watched: [J] joints whose position and velocity limits are watched: all that no position servo holds.
         velocity: [J] velocity that ends in the safe action, the bundle's margin included (inf where none).
         deceleration: [J] what the joint can brake with at least (nan: unknown, no braking distance).
@@ -69,6 +70,7 @@ class Limits:
     actions: tuple[str, ...]
     interfaces: tuple[str, ...]
     period: float
+    ticks_per_period: int
     watched: NDArray[np.bool_]
     position_lower: Vector
     position_upper: Vector
@@ -96,7 +98,8 @@ class Limits:
             joints=manifest.joints,
             actions=manifest.actions,
             interfaces=manifest.interfaces,
-            period=manifest.period,
+            period=manifest.tick_period,
+            ticks_per_period=manifest.commands_per_step,
             watched=np.array([name not in servoed for name in manifest.joints]),
             position_lower=manifest.position_lower,
             position_upper=manifest.position_upper,

@@ -1,4 +1,4 @@
-"""Asking the bundle for a plan, in the tick or beside it.
+"""Asking the bundle for a plan, in the tick or beside it: predict the history forward to when the plan acts, then plan.
 
 A plan that takes longer than its tick must not delay the command. ``WorkerPlanner`` computes in a thread of its own (ONNX
 Runtime releases the interpreter while it computes), so the loop can give up waiting and use the last plan; the late one is
@@ -16,22 +16,27 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from forerun.control.delay import Start, predict_forward
 from forerun_models.bundle import Bundle, Carry, Decision
 
 
 @dataclass(frozen=True)
 class Request:
-    """One call of act.onnx: for the tick at ``time`` [s], history [K, S+A], goal [G], noise [n], seconds since the last plan,
-    seconds until its first command acts."""
+    """One call of act.onnx: for the tick at ``time`` [s], from ``start`` on, goal [G], noise [n], and the seconds between the
+    moments at which the last plan's first command acts and this one's (0 for the first)."""
 
     bundle: Bundle
     time: float
-    history: NDArray[np.float32]
+    start: Start
     goal: NDArray[np.float32]
     noise: NDArray[np.float32]
     elapsed: float
-    delay: float
     carry: Carry
+
+    @property
+    def history(self) -> NDArray[np.float32]:
+        """[K, S+A], the newest measured state last."""
+        return self.start.history
 
 
 @dataclass(frozen=True)
@@ -66,15 +71,28 @@ class Planner(Protocol):
 
 
 def decide(request: Request) -> Reply:
-    """Runs act.onnx. An error of the graph becomes the reply's ``error``: the loop falls back, it does not end."""
-    begin = time.perf_counter()
+    """Runs the graphs. An error of theirs becomes the reply's ``error``: the loop falls back, it does not end."""
+    begin, start = time.perf_counter(), request.start
     try:
-        decision = request.bundle.act(
-            request.history, request.goal, request.noise, request.elapsed, request.delay, request.carry
-        )
+        history = predict_forward(request.bundle, start.history, start.commands, start.under_way)
+        decision = request.bundle.act(history, request.goal, request.noise, request.elapsed, start.delay, request.carry)
     except Exception as error:  # ONNX Runtime raises types of its own that share no base but Exception
         return Reply(request, None, f"{type(error).__name__}: {error}", time.perf_counter() - begin)
     return Reply(request, decision, "", time.perf_counter() - begin)
+
+
+def unusable(decision: Decision | None, actions: int) -> str:
+    """Why the plan of a ``decision`` cannot be executed on a robot of that many actions; empty if it can."""
+    if decision is None:
+        return "it gave no plan"
+    plan = decision.plan
+    if plan.ndim != 2 or plan.shape[1] != actions or not len(plan):
+        return f"its plan has the shape {plan.shape}"
+    if not (np.isfinite(plan).all() and np.isfinite(decision.predicted).all()):
+        return "its plan is not finite"
+    if np.isneginf(decision.value):
+        return "no sequence that it tried has a finite return"
+    return ""
 
 
 class InlinePlanner:

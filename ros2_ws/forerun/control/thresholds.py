@@ -31,6 +31,11 @@ class Thresholds:
         self._misses = self._disagreeing = self._good = 0
         self._odd = False
 
+    @property
+    def misses(self) -> int:
+        """Ticks in a row without a plan."""
+        return self._misses
+
     def latch(self, reason: str) -> None:
         """The robot stands until ``~/reset``; the first reason stays."""
         self.latched = self.latched or reason
@@ -39,7 +44,7 @@ class Thresholds:
         """A tick without a usable state."""
         self._good = 0
         self._misses += 1
-        if self._misses > limits.max_misses:
+        if self._misses > limits.max_misses * limits.ticks_per_period:
             self._exceeded(STALE, reason, limits)
 
     def no_plan(self, reason: str, limits: Limits) -> None:
@@ -49,7 +54,7 @@ class Thresholds:
         if odd:
             return
         self._misses += 1
-        if self._misses > limits.max_misses:
+        if self._misses > limits.max_misses * limits.ticks_per_period:
             self._exceeded(MISSES, f"{self._misses} ticks in a row without a plan: {reason}", limits)
 
     def disagreed(self, reason: str, limits: Limits) -> None:
@@ -67,7 +72,7 @@ class Thresholds:
         """A tick with a state and with a plan in time: enough of them in a row end a stop that may end by itself."""
         self._odd = False
         self._good += 1
-        if self.halted and self._good >= limits.recover_after:
+        if self.halted and self._good >= limits.recover_after * limits.ticks_per_period:
             self.halted = self.cause = ""
 
     def _exceeded(self, cause: str, reason: str, limits: Limits) -> None:

@@ -35,7 +35,9 @@ class Tick:
         verdict, reason: what the command is and why it is not a plan's.
         state: the newest state.
         decision: the decision that the command comes from, None for the safe action.
-        age: how many periods old that decision is.
+        age: how many control periods old that decision is.
+        ahead: seconds from ``time`` until the first of its predicted states that are left, ``predicted[age]``, is to hold; each
+            further one holds a control period later.
         limited: whether limits or slew changed the command.
         cause: which threshold made the robot stand (``stale``, ``misses``, ``disagreement``), empty where none did.
     """
@@ -47,5 +49,6 @@ class Tick:
     state: State | None = None
     decision: Decision | None = None
     age: int = 0
+    ahead: float = 0.0
     limited: bool = False
     cause: str = ""

@@ -11,17 +11,17 @@ from forerun.control.limits import SafetySettings
 from forerun.control.planning import Planner
 from forerun_models.bundle import Bundle, load
 from support.bench import Bench
-from support.tiny_bundle import Body, Law, tiny_bundle
+from support.tiny_bundle import Body, Law, Model, tiny_bundle
 
 
 @pytest.fixture(scope="session")
 def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
-    """``make_bundle(law, **overrides)`` writes, loads and returns a tiny bundle."""
+    """``make_bundle(law, model=..., **overrides)`` writes, loads and returns a tiny bundle."""
 
-    def make(law: Law | None = None, **overrides: Any) -> Bundle:
+    def make(law: Law | None = None, model: Model | None = None, **overrides: Any) -> Bundle:
         names = {key: overrides.pop(key) for key in ("robot", "joints", "actions") if key in overrides}
         body = Body(**names, overrides=overrides)
-        return load(tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny", law, body))
+        return load(tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny", law, body, model))
 
     return make
 

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from forerun.control.controller import Controller, Settings
+from forerun.control.controller import Controller
 from forerun.control.limits import SafetySettings
 from forerun.control.planning import InlinePlanner, Reply, Request, WorkerPlanner, decide
+from forerun.control.settings import Settings
 from forerun.control.states import State
 from forerun.control.ticks import Verdict
 from forerun_models.bundle import Bundle
@@ -245,7 +246,7 @@ def test_new_bundle_starts_with_a_carry_of_its_own(bench: Make, make_bundle: Cal
     table = bench(planner=planner)
     table.run(5)
     assert float(planner.asked[-1].carry["carry_count"][0, 0]) == 4.0
-    table.controller.offer(make_bundle())
+    table.controller.offer(make_bundle(Law(bias=(2.0,))))
     table.run(1)
     assert float(planner.asked[-1].carry["carry_count"][0, 0]) == 0.0
     assert planner.asked[-1].elapsed == 0.0
@@ -286,7 +287,8 @@ def test_history_holds_the_commands_that_were_sent(bench: Make) -> None:
     planner = Choosy()
     table = bench(Law(bias=(5.0,)), planner=planner)
     table.run(5)
-    assert planner.asked[-1].history[:, 4] == pytest.approx([4.0, 5.0, 5.0, 5.0], abs=1e-3)
+    # The rows end at the newest state, measured 1 ms, a 20th of a period, before the tick.
+    assert planner.asked[-1].history[:, 4] == pytest.approx([3.9, 4.95, 5.0, 5.0], abs=1e-3)
 
 
 def test_equal_seeds_give_equal_noise_after_every_reset(bench: Make) -> None:
@@ -388,5 +390,5 @@ def test_dry_run_follows_the_commands_of_others(make_bundle: Callable[..., Bundl
         table.controller.overhear(table.now - 0.001, np.array([-3.0]))
         table.controller.observe(State(table.now, np.zeros(2), np.zeros(2), 0))
         tick = table.controller.tick(table.now)
-        table.controller.withheld(tick.command)
+        table.controller.withheld(table.now, tick.command)
     assert planner.asked[-1].history[-2:, 4] == pytest.approx([-3.0, -3.0])
