@@ -236,9 +236,9 @@ class LiveGrid:
         Commands count from the time with which they were added, which may lie ahead; the last one holds for ever.
 
         Returns:
-            History [K, S + A] that ends at the newest state's time; commands [n + 1, A], the means over the n whole periods up to
-            ``until`` and, last, over the rest (the command at ``until`` where there is none); length of the rest [s]. An ``until``
-            before the newest state counts as that state's time.
+            History [K, S + A] that ends at the newest state's time; commands [n + 1, A], the means over the n whole periods up
+            to ``until`` and, last, over the rest (the command at ``until`` where there is none); length of the rest [s]. An
+            ``until`` before the newest state counts as that state's time.
 
         Raises:
             ValueError: no state is known yet.

@@ -17,8 +17,8 @@ from forerun_models.bundle import CAUSES, Manifest, ParityCase, write
 
 @dataclass(frozen=True)
 class Law:
-    """``plan[h] = bias + ramp * h + gain @ state`` for the ``horizon`` steps, h counting commands; the state is predicted to move by
-    ``drift`` a step.
+    """``plan[h] = bias + ramp * h + gain @ state`` over the ``horizon`` steps, h counting commands; the state is predicted to
+    move by ``drift`` a step.
 
     ``effort`` multiplies matrices of 512 x 512 that many times before it answers, to be slow.
     """

@@ -49,7 +49,7 @@ class Memory:
         return taken
 
     def add_command(self, acts: float, command: Vector) -> None:
-        """Takes a command [A] that acts from ``acts`` [s] on; never before one that was sent earlier. nan: it is not known when."""
+        """Takes a command [A] that acts from ``acts`` [s] on; never before one that was sent earlier. nan: nobody knows."""
         if math.isnan(acts):
             return
         # A new bundle may state a shorter delay: its first command cannot overtake those under way.
