@@ -81,11 +81,14 @@ def recipe(**planner: object) -> Recipe:
     )
 
 
-def exact_model(spec: RobotSpec) -> Ensemble:
-    """An ensemble that predicts the double integrator to single precision: least squares finds it, the network is silent."""
+def exact_model(spec: RobotSpec, gain: float = 1.0) -> Ensemble:
+    """An ensemble that predicts the double integrator to single precision: least squares finds it, the network is silent.
+
+    Of a robot whose force is multiplied by ``gain``.
+    """
     model = build(spec, recipe().model)
     initialise(model, Windows(trials(20), model.features.history, 1), 0)
-    windows = Windows(trials(20), model.features.history, 1)
+    windows = Windows(trials(20, gain=gain), model.features.history, 1)
     states, actions = windows.cut(torch.arange(len(windows)))
     features = model.features
     inputs = features.inputs(states[:, :-1].unbind(1), actions.unbind(1))
