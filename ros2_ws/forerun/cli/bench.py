@@ -36,6 +36,7 @@ class Subject(str, Enum):
     planner = "planner"
     bags = "bags"
     loop = "loop"
+    delay = "delay"
     so101 = "so101"
     logs = "logs"
     demo = "demo"
@@ -56,8 +57,8 @@ def command(
 ) -> None:
     """Measure and add the figures to CSV tables, with settings, seed, machine, commit and command.
 
-    simulator, training, planner, bags and loop take under a minute each; logs and so101 train on real-robot logs and demo
-    runs the whole loop, minutes a seed. all leaves out what is not on this machine, and says so.
+    simulator, training, planner, bags and loop take under a minute each; delay controls robots whose commands come late, and
+    logs and so101 train on real-robot logs, minutes each; demo runs the whole loop, minutes a seed. all leaves out what is not on this machine, and says so.
 
     \b
     Example:
