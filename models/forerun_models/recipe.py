@@ -79,12 +79,14 @@ class Finetuning(Strict):
 
 
 class Planner(Strict):
-    """How the robot plans. ``kind``: iCEM (Pinneri et al. 2020), ``cem``, ``mppi`` or ``random`` shooting.
+    """How the robot plans. ``kind``: iCEM (Pinneri et al. 2020), ``cem``, ``mppi`` or ``random`` shooting; or ``ilqr``, which
+    plans by derivatives in torch alone (no bundle can be made of it) and says itself which settings it reads
+    (``planners/ilqr.py``): it stops after ``iterations``, or where one gains no more than ``tolerance`` of the return.
 
     ``samples`` sequences an iteration, all told (iCEM's shrink by ``shrink`` in each later one; rounded up to whole blocks of
-    16; of iCEM and CEM at least twice the elites). ``colour`` is the exponent of the noise spectrum, ``std`` its standard deviation
-    on actions in [-1, 1]. ``elites`` refit iCEM and CEM, with ``momentum``; ``keep`` of them are carried to iCEM's next iteration and tick. ``temperature`` is MPPI's, in
-    standard deviations of the returns.
+    16; of iCEM and CEM at least twice the elites). ``colour`` is the exponent of the noise spectrum, ``std`` its standard
+    deviation on actions in [-1, 1]. ``elites`` refit iCEM and CEM, with ``momentum``; ``keep`` of them are carried to iCEM's next
+    iteration and tick. ``temperature`` is MPPI's, in standard deviations of the returns.
 
     ``knots`` makes plans splines through that many values (``spline``: zero, linear or cubic), one value a step if absent.
     ``ensemble``: ``tsinf`` (a particle stays with its member), ``ts1`` (it meets another at each step), ``mean`` (all go on from
@@ -92,7 +94,7 @@ class Planner(Strict):
     ``particles`` a member. ``disagreement_weight`` penalises returns by the members' spread. ``policy_samples`` of the first
     iteration come from the bundle's policy, with noise ``policy_std``."""
 
-    kind: Literal["icem", "cem", "mppi", "random"] = "icem"
+    kind: Literal["icem", "cem", "mppi", "random", "ilqr"] = "icem"
     horizon: Count = 25
     samples: Count = 96
     iterations: Count = 3
@@ -103,6 +105,7 @@ class Planner(Strict):
     std: Positive = 0.5
     momentum: Fraction = 0.1
     temperature: Positive = 0.3
+    tolerance: Annotated[float, Field(ge=0)] = 1e-6
     discount: Annotated[float, Field(gt=0, le=1)] = 1.0
     knots: Annotated[int, Field(ge=2)] | None = None
     spline: Literal["zero", "linear", "cubic"] = "cubic"

@@ -15,7 +15,7 @@ from forerun_models.bundle import ParityCase, write
 from forerun_models.dynamics.ensemble import Ensemble
 from forerun_models.export.graphs import DynamicsGraph, to_onnx
 from forerun_models.export.manifest import manifest_of
-from forerun_models.planners.make import make_planner
+from forerun_models.planners.make import make_exportable
 from forerun_models.planners.sampling import SamplingPlanner
 from forerun_models.recipe import Recipe
 from forerun_models.training.run import robot_files
@@ -53,16 +53,17 @@ def export_bundle(
         provenance: what the bundle says of its making.
 
     Raises:
+        InputError: the recipe's planner works in torch alone.
         BundleError: ``out`` exists.
         ForerunError: the disk is full or the folder cannot be written.
     """
     model = model.eval()
+    planner = make_exportable(model, robot, recipe) if robot.tasks else None
     history = model.features.history
     windows = Windows(replay, history, 1)
     generator = torch.Generator().manual_seed(provenance.seed)
     files = {"dynamics.onnx": _dynamics_onnx(model)}
     parity = [_dynamics_parity(model, windows, generator)]
-    planner = make_planner(model, robot, recipe) if robot.tasks else None
     if planner is not None:
         files["act.onnx"] = act_onnx(planner, history)
         parity += _act_parity(planner, windows, generator)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 from forerun_models.dynamics.ensemble import Ensemble
-from forerun_models.planners.problem import Policy, Value, problem_of
+from forerun_models.planners.ilqr import ILQR
+from forerun_models.planners.problem import Policy, Problem, Value, problem_of
 from forerun_models.planners.rollout import Propagation, Rollout
 from forerun_models.planners.sampling import SamplingPlanner
 from forerun_models.recipe import Recipe
+from forerun_sim.errors import InputError
 from forerun_sim.spec import RobotSpec
 from forerun_sim.tasks import TaskFunction
 
@@ -15,9 +19,33 @@ _PROPAGATION: dict[str, Propagation] = {"ts1": "switch", "tsinf": "stay", "mean"
 
 def make_planner(
     model: Ensemble, robot: RobotSpec, recipe: Recipe, *, value: Value | None = None, policy: Policy | None = None
-) -> SamplingPlanner:
+) -> SamplingPlanner | ILQR:
     """The planner of ``recipe`` in ``model``, with a learned ``value`` and ``policy`` where there are any."""
     settings = recipe.planner
+    if settings.kind != "ilqr":
+        return make_exportable(model, robot, recipe, value=value, policy=policy)
+    # Cast first: the weights are then also folded in double precision.
+    rollout = Rollout(copy.deepcopy(model).double(), settings.members, "mean")
+    return ILQR(rollout, _problem(model, robot, recipe, value, policy), settings).eval()
+
+
+def make_exportable(
+    model: Ensemble, robot: RobotSpec, recipe: Recipe, *, value: Value | None = None, policy: Policy | None = None
+) -> SamplingPlanner:
+    """As ``make_planner``, for planners that become one ONNX graph.
+
+    Raises:
+        InputError: the recipe's planner is not one of them.
+    """
+    settings = recipe.planner
+    if settings.kind == "ilqr":
+        raise InputError(
+            f"recipe of {recipe.robot}: planner.kind is 'ilqr', which plans in torch alone and cannot run in a bundle. Choose "
+            "icem, cem, mppi or random for the robot; iLQR is for comparison, through forerun_models.planners.decide"
+        )
     rollout = Rollout(model, settings.members, _PROPAGATION[settings.ensemble], settings.aleatoric)
-    problem = problem_of(robot, TaskFunction(robot, recipe.task), model.features.state_std, value, policy)
-    return SamplingPlanner(rollout, problem, settings).eval()
+    return SamplingPlanner(rollout, _problem(model, robot, recipe, value, policy), settings).eval()
+
+
+def _problem(model: Ensemble, robot: RobotSpec, recipe: Recipe, value: Value | None, policy: Policy | None) -> Problem:
+    return problem_of(robot, TaskFunction(robot, recipe.task), model.features.state_std, value, policy)

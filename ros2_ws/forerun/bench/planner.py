@@ -71,7 +71,7 @@ def untrained_bundle(spec: RobotSpec, recipe: Recipe, seed: int, out: Path) -> t
     import torch
 
     from forerun_models.export import Provenance, export_bundle
-    from forerun_models.planners.make import make_planner
+    from forerun_models.planners.make import make_exportable
     from forerun_models.training.start import build, initialise
     from forerun_models.training.windows import Windows
 
@@ -80,7 +80,7 @@ def untrained_bundle(spec: RobotSpec, recipe: Recipe, seed: int, out: Path) -> t
     model = build(spec, recipe.model)
     initialise(model, Windows(trials, model.features.history, 1), seed)
     export_bundle(out, model, spec, recipe, trials, Provenance({"trials": []}, seed))
-    return load(out, robot=spec.name, threads=1), make_planner(model, spec, recipe), model
+    return load(out, robot=spec.name, threads=1), make_exportable(model, spec, recipe), model
 
 
 def _time_ticks(bundle: Bundle, seed: int) -> NDArray[np.float64]:
