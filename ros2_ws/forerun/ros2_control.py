@@ -1,9 +1,9 @@
 """A robot's side in ros2_control: the controllers' YAML, with the guard that gives them a command timeout.
 
-ROS 2 Jazzy's forward controllers (forward_command_controller, and the effort, velocity and position groups made of it) hold their
-last command for ever; joint_trajectory_controller's ``cmd_timeout`` counts from a trajectory's end and takes trajectories only. So
-the group controllers, which command zero effort and velocity at least when they are deactivated, get their commands from the guard,
-and the guard from the controller.
+ROS 2 Jazzy's forward controllers (forward_command_controller, and the effort, velocity and position groups made of it) hold
+their last command for ever; joint_trajectory_controller's ``cmd_timeout`` counts from a trajectory's end and takes trajectories
+only. So the group controllers, which command zero effort and velocity at least when they are deactivated, get their commands from
+the guard, and the guard from the controller.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def _header(robot: RobotSpec, source: str, file: str, kinds: Sequence[str]) -> l
         f"#   controller --{topics.commands}--> guard --forerun_*/commands--> forward controllers --> hardware",
         "#",
         "# The forward controllers hold their last command for ever. The guard is the timeout: on the robot's own computer it",
-        f"# hands each command on within the limits, and sends zero effort, zero velocity and the last position when {timeout:g} s",
-        "# have passed without a new one. A watchdog in the drives, where they have one, should be set to the same time.",
+        f"# hands each command on within the limits, and sends zero effort, zero velocity and the last position {timeout:g} s",
+        "# after the newest one. A watchdog in the drives, where they have one, should be set to the same time.",
         "# Of a launch file (the URDF's ros2_control tag names the hardware):",
         "#",
         '#   Node(package="controller_manager", executable="ros2_control_node",',

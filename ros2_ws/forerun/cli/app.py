@@ -64,6 +64,7 @@ COMMANDS = {
     "evaluate": Entry("evaluate", "Errors of a bundle's predictions on bags, k steps ahead."),
     "inspect": Entry("inspect", "What a bundle, a bag or a robot holds."),
     "bag": Entry("bag", "Make bags of logs that are none."),
+    "doctor": Entry("doctor", "What of this machine will hurt a real-time controller, and what to do about it."),
     "ros2-control": Entry("ros2_control", "Write ros2_control's controllers for a robot, with a command timeout."),
     "bench": Entry("bench", "Measure planner, training, simulator, bags and control loop."),
 }
