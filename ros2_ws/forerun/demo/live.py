@@ -20,6 +20,8 @@ from forerun_sim.errors import ForerunError
 Say = Callable[[str], None]
 _PRIORITY = 20
 """SCHED_FIFO priority of the controller, the simulator's is a little lower; without the right to it a node warns and goes on."""
+_TOLERANCE = 1.1
+"""``swap.tolerance`` of the controller: what it is if nobody says otherwise."""
 _MARGIN = 0.3
 """Seconds that an episode runs longer than its task, so that the recorded trial has all of it."""
 
@@ -38,7 +40,10 @@ class Session:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run: ``episodes`` of ``duration`` [s] before and after fine-tuning, on the robot's plant in ``engine``."""
+    """What to run: ``episodes`` of ``duration`` [s] before and after fine-tuning, on the robot's plant in ``engine``.
+
+    ``promote_below`` is the recipe's: what the gate lets through, the controller does not refuse for the same reason.
+    """
 
     robot: str
     task: str
@@ -50,6 +55,7 @@ class Plan:
     episodes: int
     duration: float
     topics: tuple[str, ...]
+    promote_below: float
 
 
 @contextmanager
@@ -80,7 +86,7 @@ def run_live(plan: Plan, say: Say) -> Session:
     shared |= {"realtime_priority": _PRIORITY - 5}
     with NodeProcess("simulator", logs, shared) as simulator, Conductor() as conductor:
         settings = {"bundle": str(plan.bundle), "stats_file": str(figures), "seed": plan.seed}
-        settings |= {"realtime_priority": _PRIORITY}
+        settings |= {"realtime_priority": _PRIORITY, "swap.tolerance": max(_TOLERANCE, plan.promote_below)}
         with NodeProcess("controller", logs, settings) as controller:
 
             def check() -> None:
@@ -95,9 +101,7 @@ def run_live(plan: Plan, say: Say) -> Session:
                 with _recorder(plan, logs, "after", session, conductor):
                     digest = _finetune(conductor, plan, session, say, check)
                     if digest is not None:
-                        conductor.offer(plan.tuned, digest)
-                        session.swapped = True
-                        say("hot swap: the fine-tuned bundle has taken over while the controller was running")
+                        session.swapped = _swap(conductor, plan, digest, say)
                         conductor.wait(1.0, check)
                     session.after = _episodes(conductor, plan, say, check)
                 conductor.transition("deactivate")
@@ -130,6 +134,17 @@ def _episodes(conductor: Conductor, plan: Plan, say: Say, check: Callable[[], No
     # The last trial ends here, as every other one does: with the beginning of another.
     conductor.next_episode()
     return ids
+
+
+def _swap(conductor: Conductor, plan: Plan, digest: str, say: Say) -> bool:
+    """Offers the fine-tuned bundle at the beginning of an episode, where its shadow has something to predict."""
+    conductor.next_episode()
+    refused = conductor.offer(plan.tuned, digest)
+    if refused:
+        say(f"hot swap: the controller keeps the first bundle: {refused}")
+    else:
+        say("hot swap: the fine-tuned bundle has taken over while the controller was running, after its time as a shadow")
+    return not refused
 
 
 def _finetune(conductor: Conductor, plan: Plan, session: Session, say: Say, check: Callable[[], None]) -> str | None:

@@ -85,6 +85,7 @@ def run_demo(settings: Settings, say: Say, on_epoch: Callable[[Epoch, int], None
             episodes=settings.episodes,
             duration=task.task.duration,
             topics=(robot.topics.joint_states, robot.topics.commands, "trial"),
+            promote_below=recipe.finetuning.promote_below,
         )
         session = run_live(plan, say)
     clock.lap("control and fine-tune")

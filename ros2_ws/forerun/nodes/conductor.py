@@ -24,6 +24,8 @@ from forerun.nodes.transport import without_shared_memory
 from forerun_sim.errors import ForerunError
 
 _TIMEOUT = 30.0
+_SHADOW = 60.0
+"""Seconds in which an announced bundle is loaded and tried; longer than the controller's patience with it."""
 _TRANSITIONS = {
     "configure": Transition.TRANSITION_CONFIGURE,
     "activate": Transition.TRANSITION_ACTIVATE,
@@ -93,10 +95,20 @@ class Conductor:
             f"fewer than {count} nodes listen to each of {', '.join(topics)}",
         )
 
-    def offer(self, path: Path, digest: str) -> None:
-        """Announces the bundle at ``path`` and waits until the controller runs it."""
-        self._bundle.publish(String(data=json.dumps({"uri": str(path.resolve()), "sha256": digest})))
-        self.wait_until(lambda: self._status.get("bundle") == digest, _TIMEOUT, f"the controller does not take {path}")
+    def offer(self, path: Path, digest: str) -> str:
+        """Announces the bundle at ``path`` and waits until it has taken over; returns why the controller refused it, or nothing.
+
+        Raises:
+            ForerunError: neither happens.
+        """
+        folder = str(path.resolve())
+        self._bundle.publish(String(data=json.dumps({"uri": folder, "sha256": digest})))
+        self.wait_until(
+            lambda: self._status.get("bundle") == digest or folder in self._status.get("refused bundle", ""),
+            _SHADOW,
+            f"the controller neither takes nor refuses {path}",
+        )
+        return "" if self._status.get("bundle") == digest else self._status["refused bundle"]
 
     def wait(self, seconds: float, check: Callable[[], None] = lambda: None) -> None:
         """Lets time pass; ``check`` may raise what ends the waiting."""
