@@ -65,6 +65,8 @@ setup(
         (SHARE, ["package.xml"]),
         *tree("launch", f"{SHARE}/launch"),
         *tree("ros2_ws/config", f"{SHARE}/config"),
+        *tree("ros2_ws/rviz", f"{SHARE}/rviz"),
+        *tree("ros2_ws/foxglove", f"{SHARE}/foxglove"),
         *tree("sim/robots", f"{SHARE}/robots"),
         *tree("models/recipes", f"{SHARE}/recipes"),
         *tree("models/zoo", f"{SHARE}/zoo"),

@@ -8,7 +8,7 @@ from launch.conditions import IfCondition
 from launch.event_handlers import OnProcessExit, OnProcessStart, OnShutdown
 from launch.events import Shutdown, matches_action
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
-from launch_ros.actions import LifecycleNode
+from launch_ros.actions import LifecycleNode, Node
 from launch_ros.event_handlers import OnStateTransition
 from launch_ros.events.lifecycle import ChangeState
 from launch_ros.parameter_descriptions import ParameterValue
@@ -34,6 +34,13 @@ def generate_launch_description() -> LaunchDescription:
         ],
     )
 
+    rviz = Node(
+        package="rviz2",
+        executable="rviz2",
+        arguments=["-d", PathJoinSubstitution([FindPackageShare("forerun"), "rviz", "forerun.rviz"])],
+        condition=IfCondition(LaunchConfiguration("rviz")),
+    )
+
     def change(transition: int) -> EmitEvent:
         return EmitEvent(event=ChangeState(lifecycle_node_matcher=matches_action(controller), transition_id=transition))
 
@@ -55,7 +62,9 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument("use_sim_time", default_value="false", description="Deadlines follow /clock."),
             DeclareLaunchArgument("params_file", default_value=PARAMS, description="Parameters that are no arguments here."),
             DeclareLaunchArgument("activate", default_value="true", description="false: configure only; the operator activates."),
+            DeclareLaunchArgument("rviz", default_value="false", description="true: RViz shows what the model imagines."),
             controller,
+            rviz,
             RegisterEventHandler(OnProcessStart(target_action=controller, on_start=[configure])),
             on("configuring", "inactive", activate, IfCondition(LaunchConfiguration("activate"))),
             on("configuring", "unconfigured", EmitEvent(event=refused)),

@@ -62,6 +62,7 @@ def test_the_wheel_holds_three_floors_and_everything_beside_the_code(wheel: Path
     assert {"forerun", "forerun_models", "forerun_sim"} <= {name.partition("/")[0] for name in names}
     assert "forerun/report/report.html.j2" in names
     assert {"forerun/package.xml", "forerun/launch/demo.launch.py", "forerun/config/forerun.yaml"} <= set(shared)
+    assert {"forerun/rviz/forerun.rviz", "forerun/foxglove/forerun.json"} <= set(shared)
     assert {"forerun/robots/cartpole/robot.yaml", "forerun/recipes/cartpole.yaml"} <= set(shared)
     assert "ament_index/resource_index/packages/forerun" in shared
 

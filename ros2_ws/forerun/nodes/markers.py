@@ -71,8 +71,7 @@ class Markers:
 
         lines("robot", 0, Marker.LINE_LIST, 0.02 * size, scene.bones.reshape(-1, 3), [])
         lines("robot", 1, Marker.SPHERE_LIST, 0.06 * size, scene.pivots, [])
-        members = scene.imagined.reshape(-1, *scene.imagined.shape[-2:])
-        for index, path in enumerate(members):
+        for index, path in enumerate(path for tip in scene.imagined for path in tip):
             lines("imagined", index, Marker.LINE_STRIP, 0.006 * size, path, faint)
         for index, path in enumerate(scene.plan):
             lines("plan", index, Marker.LINE_STRIP, 0.018 * size, path, full)
