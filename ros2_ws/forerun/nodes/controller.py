@@ -8,64 +8,56 @@ from __future__ import annotations
 
 import sys
 import time
-import traceback
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import rclpy.clock
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import ClockType
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import TransitionCallbackReturn
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import SetBool, Trigger
 
-from forerun.control.controller import Controller, Verdict
+from forerun.control.background import BackgroundThread, InlineBackground
+from forerun.control.controller import Controller
 from forerun.control.loading import BundleLoader, announced, warm_up
-from forerun.control.loop import ClockPacer, MonotonicPacer, StepPacer
+from forerun.control.pacers import ClockPacer, StatePacer, StepPacer
 from forerun.control.phase import PhaseLock
 from forerun.control.planning import InlinePlanner, WorkerPlanner
 from forerun.control.safety import EmergencyStop
 from forerun.control.states import State, StateReader, StateRefused, measured_at
 from forerun.nodes import qos
-from forerun.nodes.controller_parameters import PARAMETERS, settings
-from forerun.nodes.outputs import Outputs, status
+from forerun.nodes.controller_parameters import PARAMETERS, rights, safety_settings, settings
+from forerun.nodes.diagnostics import Diagnostics
+from forerun.nodes.lifecycle import GuardedNode
+from forerun.nodes.outputs import Outputs
 from forerun.nodes.parameters import Parameters
 from forerun.nodes.running import run
 from forerun.nodes.session import Session, make_pacer
 from forerun_models.bundle import Bundle, load
 from forerun_sim.errors import ForerunError, InputError
+from forerun_sim.resources import bundle_folder
 
 _SECOND = 1_000_000_000
 _HOUSE_PERIOD = 0.1
-_LEVELS = {
-    Verdict.PLAN: DiagnosticStatus.OK,
-    Verdict.BRIDGED: DiagnosticStatus.WARN,
-    Verdict.WAITING: DiagnosticStatus.WARN,
-    Verdict.SAFE: DiagnosticStatus.ERROR,
-    Verdict.STOPPED: DiagnosticStatus.ERROR,
-}
 
 
-class ControllerNode(LifecycleNode):  # type: ignore[misc]
+class ControllerNode(GuardedNode):
     """Translates between ROS and a ``Session``."""
 
     def __init__(self) -> None:
-        super().__init__("controller", automatically_declare_parameters_from_overrides=True)
+        super().__init__("controller")
         self._session: Session | None = None
         self._loader: BundleLoader | None = None
         self._reader: StateReader | None = None
         self._inputs: list[object] = []
         self._estop = EmergencyStop()
-        self._refused_bundle = ""
         self._last_announcement = ("", 0.0)
-        self._last_status: tuple[bytes, str] = (b"", "")
-        self._status_due = 0.0
-        self._counted = (0, 0)
         self.exit_code: int | None = None
-        self.parameters = Parameters(self, PARAMETERS, self._refuse_change)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
+        self.parameters = Parameters(self, PARAMETERS, self._refuse_change, self._refuse_values, self._parameters_changed)
+        self._diagnostics = Diagnostics(self, self.parameters, self._estop)
         self.create_service(SetBool, "~/estop", self._on_estop)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/rollback", self._on_rollback)
@@ -76,70 +68,53 @@ class ControllerNode(LifecycleNode):  # type: ignore[misc]
 
     # Lifecycle ---------------------------------------------------------------------------------------------------------
 
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._guarded("configure", self._configure)
-
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._guarded("activate", self._activate)
-
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._guarded("deactivate", self._deactivate)
-
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._guarded("cleanup", self._release)
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._guarded("shutdown", self._release)
-
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._guarded("error", self._release)
-
-    def _guarded(self, name: str, action: Callable[[], None]) -> TransitionCallbackReturn:
-        """rclpy drops exceptions of these callbacks without a word; here they are told and lead to the right state."""
-        try:
-            action()
-        except ForerunError as error:
-            self.get_logger().error(f"{name}: {error}")
-            return TransitionCallbackReturn.FAILURE
-        except Exception:
-            self.get_logger().fatal(f"{name} failed:\n{traceback.format_exc()}")
-            return TransitionCallbackReturn.ERROR
-        failed = name == "deactivate" and self._session is not None and bool(self._session.failed)
-        return TransitionCallbackReturn.ERROR if failed else TransitionCallbackReturn.SUCCESS
-
     def _autostart(self) -> None:
         done = self.trigger_configure() == TransitionCallbackReturn.SUCCESS
         if not (done and self.trigger_activate() == TransitionCallbackReturn.SUCCESS):
             self.exit_code = 2
 
-    def _configure(self) -> None:
-        self._release()
+    def configure(self) -> None:
+        self.release("configured anew")
         values = self.parameters.values()
         self.get_logger().info("parameters: " + ", ".join(f"{name} = {value!r}" for name, value in values.items()))
         if not values["bundle"]:
-            raise InputError("parameter 'bundle' is empty; give the folder of the bundle that decides")
-        bundle = load(values["bundle"])
+            raise InputError("parameter 'bundle' is empty; give the folder of the bundle that decides, or a ready one's name")
+        bundle = load(bundle_folder(values["bundle"]))
         warm_up(bundle)
         manifest = bundle.manifest
-        planner = InlinePlanner() if values["lockstep"] else WorkerPlanner()
+        lockstep, priority = values["lockstep"], values["realtime_priority"]
+        sim_time = self.get_parameter("use_sim_time").value
+        # Between plans the newest state is never older than a tick, whatever the phase.
+        timed = values["trigger"] == "timer" and not sim_time and not lockstep
+        locked = values["phase_lock"] and timed and manifest.commands_per_step == 1
+        phase = PhaseLock(manifest.period) if locked else None
+        pacer = make_pacer(
+            manifest.tick_period,
+            trigger=values["trigger"],
+            spin=values["spin"],
+            lockstep=lockstep,
+            sim_time=sim_time,
+            phase=phase,
+        )
+        planner = InlinePlanner() if lockstep else WorkerPlanner()
+        background = InlineBackground() if lockstep else BackgroundThread(priority)
         try:
-            controller = Controller(bundle, settings(self.parameters), planner, self._estop)
+            controller = Controller(bundle, settings(self.parameters), planner, self._estop, background)
             if values["goal"]:
                 controller.set_goal(values["goal"])
         except InputError:
             planner.close()
+            background.close()
             raise
-        sim_time = self.get_parameter("use_sim_time").value
-        phase = PhaseLock(manifest.period) if values["phase_lock"] and not sim_time and not values["lockstep"] else None
         self._session = Session(
             controller,
             planner,
-            make_pacer(manifest.period, lockstep=values["lockstep"], sim_time=sim_time, phase=phase),
+            pacer,
             phase,
-            Outputs(self, manifest, values["dry_run"]),
+            Outputs(self, manifest, values["dry_run"], values["frame"]),
             self.get_logger(),
             dry_run=values["dry_run"],
-            priority=values["realtime_priority"],
+            rights=rights(self.parameters),
             clock=lambda: int(self.get_clock().now().nanoseconds),
         )
         self._loader = BundleLoader(manifest.robot, self._accept_bundle, self._refuse_bundle)
@@ -165,19 +140,21 @@ class ControllerNode(LifecycleNode):  # type: ignore[misc]
             # After joint_states: the state of a moment should be known when the clock says that it is this moment.
             self._inputs.append(self.create_subscription(Clock, "/clock", self._on_clock, qos.CLOCK))
 
-    def _activate(self) -> None:
+    def activate(self) -> None:
         assert self._session is not None
         self._session.start()
-        self._counted = (0, 0)
 
-    def _deactivate(self) -> None:
+    def deactivate(self) -> str:
         self._stop("deactivated")
+        return self._session.failed if self._session is not None else ""
 
     def _stop(self, reason: str) -> None:
         session = self._session
         if session is None or not session.running:
             return
         session.stop(reason)
+        session.outputs.show_nothing()
+        self._diagnostics.remember_stop(session)
         summary = session.statistics.summary()
         self.get_logger().info(f"stopped ({session.failed or reason}): {summary['ticks']} ticks, {summary['missed']} missed")
         stats_file = self.parameters["stats_file"]
@@ -189,9 +166,9 @@ class ControllerNode(LifecycleNode):  # type: ignore[misc]
             # The robot stands already; a full disk must not keep the node from saying so.
             self.get_logger().error(f"stats_file: {error}")
 
-    def _release(self) -> None:
+    def release(self, reason: str) -> None:
         try:
-            self._stop("released")
+            self._stop(reason)
         finally:
             for entry in self._inputs:
                 self.destroy_subscription(entry)
@@ -202,14 +179,26 @@ class ControllerNode(LifecycleNode):  # type: ignore[misc]
                 self._session.close()
             self._session = self._loader = self._reader = None
 
-    def close(self) -> None:
-        """The process ends: the robot is led to the safe action first, from whatever state the node is in."""
-        self._guarded("shutdown", self._release)
-
     def _refuse_change(self, name: str) -> str:
-        if self._session is not None:
+        if self._session is not None and not name.startswith("safety."):
             return f"parameter '{name}' takes effect at configure; clean up first"
         return ""
+
+    def _refuse_values(self, values: dict[str, Any]) -> str:
+        if self._session is None:
+            return ""
+        try:
+            self._session.controller.check_limits(safety_settings(values))
+        except InputError as error:
+            return str(error)
+        return ""
+
+    def _parameters_changed(self, names: Sequence[str]) -> None:
+        if self._session is None:
+            return
+        values = self.parameters.values()
+        self._session.controller.offer_limits(safety_settings(values))
+        self.get_logger().info("from the next tick on: " + ", ".join(f"{name} = {values[name]!r}" for name in names))
 
     # Topics ------------------------------------------------------------------------------------------------------------
 
@@ -219,7 +208,8 @@ class ControllerNode(LifecycleNode):  # type: ignore[misc]
             return
         stamp = message.header.stamp.sec * _SECOND + message.header.stamp.nanosec
         arrived = time.monotonic()
-        real_time = isinstance(session.pacer, MonotonicPacer)
+        self._diagnostics.state_arrived(arrived)
+        real_time = session.pacer.real_time
         moment = stamp * 1e-9
         try:
             if real_time:
@@ -232,15 +222,15 @@ class ControllerNode(LifecycleNode):  # type: ignore[misc]
             session.controller.observe(State(moment, position, velocity, stamp))
         if session.phase is not None:
             session.phase.arrived(arrived)
-        if isinstance(session.pacer, StepPacer) and session.running:
-            session.pacer.push(moment)
+        if isinstance(session.pacer, (StatePacer, StepPacer)) and session.running:
+            session.pacer.push(arrived if real_time else moment)
 
     def _on_others(self, message: Float64MultiArray) -> None:
         session = self._session
         command = np.asarray(message.data, dtype=np.float64)
         if session is None or len(command) != len(session.controller.limits.actions) or not np.isfinite(command).all():
             return
-        if isinstance(session.pacer, MonotonicPacer):
+        if session.pacer.real_time:
             session.controller.overhear(time.monotonic(), command)
         elif session.latest is not None:
             session.controller.overhear(session.latest.time, command)
@@ -271,6 +261,7 @@ class ControllerNode(LifecycleNode):  # type: ignore[misc]
             self._refuse_bundle(str(error))
             return
         if self._session is not None and digest is not None and digest == self._session.controller.bundle.digest:
+            self._session.controller.succession.withdraw("the running bundle was announced again")
             return
         self.get_logger().info(f"loading the bundle {path}")
         self._loader.request(path, digest)
@@ -280,12 +271,21 @@ class ControllerNode(LifecycleNode):  # type: ignore[misc]
         if session is None:
             return
         session.controller.offer(bundle)
-        self._refused_bundle = ""
-        self.get_logger().info(f"the bundle {bundle.digest[:12]} takes over")
 
     def _refuse_bundle(self, reason: str) -> None:
-        self._refused_bundle = reason
-        self.get_logger().error(f"bundle refused, the running one stays: {reason}")
+        if self._session is not None:
+            self._session.controller.succession.refuse(reason)
+
+    def _tell_news(self, session: Session) -> None:
+        for kind, text in session.news():
+            if kind == "refused":
+                self._diagnostics.refused_bundle = text
+                self.get_logger().error(f"bundle refused: {text}")
+            elif kind == "rollback":
+                self.get_logger().warning(f"rollback to the bundle {text}")
+            else:
+                self._diagnostics.refused_bundle = ""
+                self.get_logger().info(f"{kind} of the bundle {text}")
 
     # Services ----------------------------------------------------------------------------------------------------------
 
@@ -309,12 +309,10 @@ class ControllerNode(LifecycleNode):  # type: ignore[misc]
         return response
 
     def _on_rollback(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        previous = None if self._session is None else self._session.controller.previous
-        if self._session is None or previous is None:
-            response.success, response.message = False, "there is no earlier bundle to go back to"
-            return response
         try:
-            self._session.controller.offer(previous)
+            if self._session is None:
+                raise InputError("not configured: there is no bundle to go back to")
+            previous = self._session.controller.rollback()
         except InputError as error:
             response.success, response.message = False, str(error)
             return response
@@ -329,73 +327,10 @@ class ControllerNode(LifecycleNode):  # type: ignore[misc]
             self.trigger_deactivate()
             session = self._session
         if session is not None and session.running and session.latest is not None:
-            session.outputs.show(session.latest)
-        level, message = self._level(session)
-        now = time.monotonic()
-        changed = (level, message.split(" is ")[0]) != self._last_status
-        # rclpy wants each line of code to log at one severity.
-        if changed and level == DiagnosticStatus.WARN:
-            self.get_logger().warning(message)
-        if changed and level == DiagnosticStatus.ERROR:
-            self.get_logger().error(message)
-        if changed or now >= self._status_due:
-            self._last_status, self._status_due = (level, message.split(" is ")[0]), now + 1.0
-            self._publish_status(session, level, message)
-
-    def _level(self, session: Session | None) -> tuple[bytes, str]:
-        if session is None:
-            return DiagnosticStatus.OK, "not configured"
-        if not session.running:
-            stopped = session.controller.stopped
-            return (DiagnosticStatus.WARN, f"inactive: {stopped}") if stopped else (DiagnosticStatus.OK, "inactive")
-        tick = session.latest
-        if tick is None:
-            return DiagnosticStatus.WARN, "no tick yet"
-        message = f"{tick.verdict.value}: {tick.reason}" if tick.reason else "running"
-        level = _LEVELS[tick.verdict]
-        if level == DiagnosticStatus.OK and self._disagrees(session):
-            return DiagnosticStatus.WARN, "running: the model's members disagree more than its bundle's threshold"
-        if level == DiagnosticStatus.OK and self._refused_bundle:
-            return DiagnosticStatus.WARN, f"running; bundle refused: {self._refused_bundle}"
-        return level, message
-
-    @staticmethod
-    def _disagrees(session: Session) -> bool:
-        threshold = session.controller.bundle.manifest.thresholds.get("disagreement", np.inf)
-        decision = session.latest.decision if session.latest is not None else None
-        return decision is not None and decision.disagreement > threshold
-
-    def _publish_status(self, session: Session | None, level: bytes, message: str) -> None:
-        values: dict[str, object] = {"emergency stop": self._estop.latched, "refused bundle": self._refused_bundle or "none"}
-        robot = ""
+            session.outputs.show(session.latest, session.controller.bundle.manifest)
         if session is not None:
-            controller, manifest = session.controller, session.controller.bundle.manifest
-            robot = manifest.robot
-            values |= {"bundle": controller.bundle.digest, "task": manifest.task, "swaps": controller.swaps}
-            values |= {"reason of the last stop": self._last_stop(session), "missed ticks": session.statistics.missed}
-            values |= self._timing(session)
-        report = status(f"{self.get_fully_qualified_name().lstrip('/')}: control", robot, level, message, values)
-        report.header.stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(report)
-
-    def _timing(self, session: Session) -> dict[str, object]:
-        rate = session.controller.bundle.manifest.rate
-        summary = session.statistics.summary(newest=round(10 * rate))
-        values: dict[str, object] = {"rate [Hz]": rate, "ticks": summary["ticks"]}
-        for name in ("period_ms", "compute_ms", "latency_ms"):
-            for key, figure in (summary[name] or {}).items():
-                values[f"{name.removesuffix('_ms')} {key} [ms]"] = figure
-        tick = session.latest
-        if tick is not None and tick.state is not None:
-            values["age of the state [s]"] = tick.time - tick.state.time
-        if tick is not None and tick.decision is not None:
-            values |= {"disagreement": tick.decision.disagreement, "value": tick.decision.value}
-        return values | {f"ticks {name}": count for name, count in sorted(session.verdicts.items())}
-
-    @staticmethod
-    def _last_stop(session: Session) -> str:
-        stops = [event["reason"] for event in list(session.events) if event["kind"] in ("stopped", "safe", "stop")]
-        return stops[-1] if stops else "none"
+            self._tell_news(session)
+        self._diagnostics.update(session, self.failure, finalized=self.finalized)
 
 
 def main(args: list[str] | None = None) -> int:

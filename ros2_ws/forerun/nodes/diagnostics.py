@@ -66,6 +66,7 @@ class Diagnostics:
         self._arrived, self._arrived_at = 0, -np.inf
         self._stop = ("none", "never")
         self._last: tuple[bytes, str] = (b"", "")
+        self._decides = ""
         self._due = 0.0
 
     def state_arrived(self, now: float) -> None:
@@ -99,8 +100,9 @@ class Diagnostics:
             self._node.get_logger().warning(message)
         if changed and level == DiagnosticStatus.ERROR:
             self._node.get_logger().error(message)
-        if changed or now >= self._due:
-            self._last, self._due = said, now + 1.0
+        decides = session.controller.bundle.digest if session is not None else ""
+        if changed or decides != self._decides or now >= self._due:
+            self._last, self._decides, self._due = said, decides, now + 1.0
             self._publish(session, level, message, now)
 
     # Control -----------------------------------------------------------------------------------------------------------
@@ -157,7 +159,7 @@ class Diagnostics:
         return grown / (last.time - first.time) if last.time > first.time else 0.0
 
     def _timing(self, session: Session) -> tuple[bytes, str, Values]:
-        rate, achieved = session.controller.bundle.manifest.rate, self._rate("ticks")
+        rate, achieved = session.controller.bundle.manifest.command_rate, self._rate("ticks")
         summary = session.statistics.summary(newest=round(_WINDOW * rate))
         missed = self._samples[-1].missed - self._samples[0].missed
         values: Values = {
@@ -167,6 +169,8 @@ class Diagnostics:
             "missed ticks": session.statistics.missed,
             f"missed ticks in {_WINDOW:g} s": missed,
             "real-time rights": self._rights(session),
+            "computing time compensated [ms]": 1e3 * session.controller.timing.expected,
+            "command delay compensated [ms]": 1e3 * session.controller.timing.command_delay,
         }
         for name in ("period_ms", "compute_ms", "latency_ms"):
             for key, figure in (summary[name] or {}).items():
@@ -182,7 +186,7 @@ class Diagnostics:
         priority = self._parameters["realtime_priority"]
         if not priority:
             return "none asked for (realtime_priority is 0)"
-        return session.rights_refused or f"SCHED_FIFO {priority}"
+        return "; ".join(session.refused) or f"SCHED_FIFO {priority}"
 
     # States ------------------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,8 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Declared:
-    """A parameter. The default's type is the parameter's type; ``[]`` and ``[""]`` stand for lists of numbers and of strings.
+    """A parameter. The default's type is the parameter's type; ``[]`` and ``[""]`` stand for lists of numbers and of strings,
+    ``[]`` and ``whole`` for lists of whole numbers.
 
     ``bounds`` are inclusive and hold for every entry of a list. ``fixed`` parameters are set at the start only.
     """
@@ -34,13 +35,15 @@ class Declared:
     bounds: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
     fixed: bool = False
+    whole: bool = False
 
     @property
     def kind(self) -> Parameter.Type:
         """The ROS type."""
         if isinstance(self.default, list):
             texts = bool(self.default) and isinstance(self.default[0], str)
-            return Parameter.Type.STRING_ARRAY if texts else Parameter.Type.DOUBLE_ARRAY
+            numbers = Parameter.Type.INTEGER_ARRAY if self.whole else Parameter.Type.DOUBLE_ARRAY
+            return Parameter.Type.STRING_ARRAY if texts else numbers
         return _KINDS[type(self.default)]
 
     def convert(self, value: Any) -> Any:
@@ -66,7 +69,7 @@ class Declared:
 
     def _fits(self, value: Any) -> bool:
         if isinstance(self.default, list):
-            kind = str if self.kind == Parameter.Type.STRING_ARRAY else float
+            kind = {Parameter.Type.STRING_ARRAY: str, Parameter.Type.INTEGER_ARRAY: int}.get(self.kind, float)
             return isinstance(value, list) and all(type(entry) is kind for entry in value)
         return type(value) is type(self.default)
 
@@ -75,7 +78,7 @@ class Declared:
         descriptor = ParameterDescriptor(name=self.name, description=self.description, read_only=self.fixed, type=self.kind.value)
         if self.choices:
             descriptor.additional_constraints = "one of: " + ", ".join(self.choices)
-        if self.bounds is not None and self.kind == Parameter.Type.INTEGER:
+        if self.bounds is not None and self.kind in (Parameter.Type.INTEGER, Parameter.Type.INTEGER_ARRAY):
             low, high = (int(bound) for bound in self.bounds)
             descriptor.integer_range = [IntegerRange(from_value=low, to_value=high)]
         elif self.bounds is not None:
@@ -94,15 +97,26 @@ class Parameters:
         node: declares them.
         declared: all that the node has.
         refuse_change: returns why a parameter cannot change now, or an empty text.
+        refuse_values: returns why all values together, as they would be after a change, cannot be, or an empty text.
+        changed: called with the names that have changed.
 
     Raises:
         InputError: an unknown name, a wrong type or a value out of range was given.
     """
 
-    def __init__(self, node: Node, declared: Sequence[Declared], refuse_change: Callable[[str], str] = lambda name: "") -> None:
+    def __init__(
+        self,
+        node: Node,
+        declared: Sequence[Declared],
+        refuse_change: Callable[[str], str] = lambda name: "",
+        refuse_values: Callable[[dict[str, Any]], str] = lambda values: "",
+        changed: Callable[[Sequence[str]], None] = lambda names: None,
+    ) -> None:
         self._node = node
         self._declared = {entry.name: entry for entry in declared}
         self._refuse_change = refuse_change
+        self._refuse_values = refuse_values
+        self._changed = changed
         given = {name: parameter.value for name, parameter in node.get_parameters_by_prefix("").items()}
         builtin = (name for name in given if name in _OF_RCLPY or name.startswith("qos_overrides."))
         unknown = sorted(set(given) - set(self._declared) - set(builtin))
@@ -116,6 +130,7 @@ class Parameters:
             self._declare(entry, value)
         node.add_pre_set_parameters_callback(self._convert_all)
         node.add_on_set_parameters_callback(self._check_all)
+        node.add_post_set_parameters_callback(lambda parameters: self._changed([parameter.name for parameter in parameters]))
 
     def __getitem__(self, name: str) -> Any:
         value = self._node.get_parameter(name).value
@@ -160,4 +175,6 @@ class Parameters:
                 reason = reason or str(error)
             if reason:
                 return SetParametersResult(successful=False, reason=reason)
-        return SetParametersResult(successful=True)
+        wanted = {parameter.name: parameter.value for parameter in parameters if parameter.name in self._declared}
+        reason = self._refuse_values(self.values() | wanted)
+        return SetParametersResult(successful=not reason, reason=reason)

@@ -16,14 +16,17 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from forerun.control.controller import Controller
 from forerun.control.limits import Vector
-from forerun.control.loop import ClockPacer, Loop, MonotonicPacer, Pacer, StepPacer, reset_priority, set_priority
+from forerun.control.loop import Loop
+from forerun.control.pacers import ClockPacer, MonotonicPacer, Pacer, StatePacer, StepPacer
 from forerun.control.phase import PhaseLock
 from forerun.control.planning import Planner, WorkerPlanner
+from forerun.control.rights import Rights, lock_memory, reset_priority, set_priority, unlock_memory
 from forerun.control.states import State
 from forerun.control.statistics import TickStatistics
 from forerun.control.ticks import Tick, Verdict
 from forerun.nodes.outputs import Outputs
 from forerun_models.bundle import Bundle
+from forerun_sim.errors import InputError
 from forerun_sim.files import write_file
 
 _EVENTS = 1000
@@ -40,7 +43,7 @@ class Session:
         outputs: publish.
         logger: of the node.
         dry_run: commands are not sent.
-        priority: SCHED_FIFO priority of loop and planner, 0 for none.
+        rights: what loop and planner ask the operating system for.
         clock: ROS time [ns], for latencies.
     """
 
@@ -54,7 +57,7 @@ class Session:
         logger: RcutilsLogger,
         *,
         dry_run: bool,
-        priority: int,
+        rights: Rights,
         clock: Callable[[], int],
     ) -> None:
         self.controller = controller
@@ -66,14 +69,16 @@ class Session:
         self.events: deque[dict[str, Any]] = deque(maxlen=_EVENTS)
         self.latest: Tick | None = None
         self.failed = ""
+        self.refused: list[str] = []
         self._planner = planner
         self._logger = logger
         self._dry_run = dry_run
-        self._priority = priority
+        self._rights = rights
+        self._locked = False
         self._clock = clock
         self._loop: Loop | None = None
         self._halted = False
-        self._swaps = 0
+        self._news: deque[tuple[str, str]] = deque(maxlen=_EVENTS)
         self._answered = -math.inf
 
     @property
@@ -88,11 +93,9 @@ class Session:
         self.statistics = TickStatistics()
         self.verdicts.clear()
         self.events.clear()
-        self._swaps = self.controller.swaps
         self._note("start", self.controller.bundle.digest)
-        if self._priority:
-            self._raise_priority()
-        self._loop = Loop(self.pacer, self._tick, self._loop_failed, self._priority)
+        self._claim()
+        self._loop = Loop(self.pacer, self._tick, self._loop_failed, self._rights, self._warn)
         self._loop.start()
 
     def stop(self, reason: str) -> None:
@@ -104,24 +107,40 @@ class Session:
             self._logger.error("the tick under way does not end; stopping the robot without it")
         if not self.failed:
             self._halt()
-        if self._priority:
+        if self._rights.priority:
             reset_priority(0)
         self._note("stop", self.failed or reason)
 
     def close(self) -> None:
-        """Ends the planner and destroys the publishers."""
+        """Ends planner and shadow and destroys the publishers."""
         self.stop("cleanup")
         self._planner.close()
+        self.controller.succession.close()
         self.outputs.close()
+        if self._locked:
+            unlock_memory()
 
-    def _raise_priority(self) -> None:
+    def _claim(self) -> None:
+        rights = self._rights
+        if rights.lock_memory and not self._locked:
+            # Everything that configure allocated is there by now.
+            reason = lock_memory()
+            self._locked = not reason
+            if reason:
+                self._warn(f"lock_memory: {reason}")
+        if isinstance(self._planner, WorkerPlanner):
+            for reason in rights.claim(self._planner.thread_id):
+                self._warn(reason)
         # The thread that spins runs little, but it holds the interpreter while it does: were it suspended for another process,
         # the loop would wait for it (measured: p99 of the period 28 ms instead of 20.6 ms at 50 Hz on a busy machine).
-        refused = set_priority(0, max(self._priority - 1, 1))
-        if isinstance(self._planner, WorkerPlanner):
-            refused = refused or set_priority(self._planner.thread_id, self._priority)
-        if refused:
-            self._logger.warning(f"realtime_priority: {refused}")
+        if rights.priority:
+            set_priority(0, max(rights.priority - 1, 1))
+
+    def _warn(self, reason: str) -> None:
+        """Says once what the system refuses; the robot runs without it."""
+        if reason not in self.refused:
+            self.refused.append(reason)
+            self._logger.warning(f"{reason}; going on without")
 
     # In the loop's thread ----------------------------------------------------------------------------------------------
 
@@ -142,6 +161,7 @@ class Session:
         self.statistics.add(begin, (time.monotonic_ns() - begin) * 1e-9, latency)
         self.statistics.missed = self.pacer.missed
         self._record(tick)
+        self.controller.rehearse(tick)
         if self.phase is not None and isinstance(self.pacer, MonotonicPacer):
             self.pacer.shift(self.phase.correction(begin * 1e-9))
 
@@ -149,20 +169,26 @@ class Session:
         if command is None:
             return
         self.outputs.send(command, state.stamp if state is not None else 0)
+        # In lockstep and simulated time the command counts from the tick on, in real time from its publication on.
+        moment = time.monotonic() if self.pacer.real_time else now
         if self._dry_run:
-            self.controller.withheld(command)
+            self.controller.withheld(moment, command)
         else:
-            # In lockstep and simulated time the command counts from the tick on, in real time from its publication on.
-            self.controller.sent(time.monotonic() if isinstance(self.pacer, MonotonicPacer) else now, command)
+            self.controller.sent(moment, command)
 
     def _record(self, tick: Tick) -> None:
         self.verdicts[tick.verdict.value] += 1
         before, self.latest = self.latest, tick
-        if before is None or (before.verdict, bool(before.reason)) != (tick.verdict, bool(tick.reason)):
+        if before is None or (before.verdict, before.cause, bool(before.reason)) != (tick.verdict, tick.cause, bool(tick.reason)):
             self._note(tick.verdict.value, tick.reason)
-        if self.controller.swaps != self._swaps:
-            self._swaps = self.controller.swaps
-            self._note("swap", self.controller.bundle.digest)
+        self._note_succession()
+
+    def _note_succession(self) -> None:
+        events = self.controller.succession.events
+        while events:
+            kind, text = events.popleft()
+            self._note(kind, text)
+            self._news.append((kind, text))
 
     def _loop_failed(self, error: Exception) -> None:
         self.failed = f"{type(error).__name__}: {error}"
@@ -180,7 +206,7 @@ class Session:
         arrived = False
         while not arrived:
             time.sleep(period)
-            now = time.monotonic() if isinstance(self.pacer, MonotonicPacer) else now + period
+            now = time.monotonic() if self.pacer.real_time else now + period
             command, arrived = self.controller.wind_down(now)
             self._send(now, command, state)
         self.outputs.flush()
@@ -189,6 +215,13 @@ class Session:
 
     def _note(self, kind: str, text: str) -> None:
         self.events.append({"time": time.time(), "tick": self.statistics.ticks, "kind": kind, "reason": text})
+
+    def news(self) -> list[tuple[str, str]]:
+        """What happened to bundles since the last call, as (kind, text); frees those that are no longer needed."""
+        if not self.running:
+            self._note_succession()
+        self.controller.succession.retired.clear()
+        return [self._news.popleft() for _ in range(len(self._news))]
 
     def figures(self) -> dict[str, Any]:
         """Everything measured since the start, JSON values only; times in ms, oldest first."""
@@ -200,7 +233,7 @@ class Session:
         }
         return {
             "robot": bundle.manifest.robot,
-            "rate": bundle.manifest.rate,
+            "rate": bundle.manifest.command_rate,
             "bundle": bundle.digest,
             "summary": self.statistics.summary(),
             "verdicts": dict(self.verdicts),
@@ -218,10 +251,18 @@ class Session:
         write_file(Path(path), json.dumps(self.figures(), allow_nan=False))
 
 
-def make_pacer(period: float, *, lockstep: bool, sim_time: bool, phase: PhaseLock | None) -> Pacer:
-    """The pacer that the node's parameters ask for."""
+def make_pacer(period: float, *, trigger: str, spin: float, lockstep: bool, sim_time: bool, phase: PhaseLock | None) -> Pacer:
+    """The pacer that the node's parameters ask for.
+
+    Raises:
+        InputError: ``trigger`` is ``state`` where time is not real.
+    """
+    if trigger == "state":
+        if lockstep or sim_time:
+            raise InputError("trigger 'state' needs real time; use 'timer' with use_sim_time and with lockstep")
+        return StatePacer(period)
     if lockstep:
         return StepPacer()
     if sim_time:
         return ClockPacer(period)
-    return MonotonicPacer(period, phase.first if phase is not None else None)
+    return MonotonicPacer(period, phase.first if phase is not None else None, spin)

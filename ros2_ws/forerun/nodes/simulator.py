@@ -20,7 +20,9 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import Trigger
 
-from forerun.control.loop import Loop, MonotonicPacer, set_priority
+from forerun.control.loop import Loop
+from forerun.control.pacers import MonotonicPacer
+from forerun.control.rights import Rights, set_priority
 from forerun.control.simulation import Reads, Simulation
 from forerun.nodes import qos
 from forerun.nodes.parameters import Declared, Parameters
@@ -121,7 +123,7 @@ class SimulatorNode(Node):  # type: ignore[misc]
         refused = set_priority(0, max(priority - 1, 1)) if priority else ""
         if refused:
             self.get_logger().warning(f"realtime_priority: {refused}")
-        self._loop = Loop(self._pacer, self._tick, self._failed, priority)
+        self._loop = Loop(self._pacer, self._tick, self._failed, Rights(priority))
         self._loop.start()
 
     # Episodes ----------------------------------------------------------------------------------------------------------

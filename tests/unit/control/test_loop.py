@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from forerun.control.loop import ClockPacer, Loop, MonotonicPacer, StepPacer
+from forerun.control.loop import Loop
+from forerun.control.pacers import ClockPacer, MonotonicPacer, StepPacer
 from forerun.control.phase import PhaseLock
 from forerun.control.statistics import TickStatistics
 
