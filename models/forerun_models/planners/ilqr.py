@@ -7,7 +7,8 @@ robot: it makes no ONNX graph.
 
 Each iteration takes the model's exact derivatives along the trajectory, solves the linear-quadratic problem around it backward
 (``riccati.py``), and tries the new commands with several step sizes at once, as one batch. On a linear model with quadratic
-rewards the first iteration is already LQR. Curvature of the rewards that is negative is left out, so that each step climbs.
+rewards the first iteration is already LQR. Curvature of the rewards that is negative is left out, so that each step climbs. What
+is found is a local optimum: where rewards are flat far from the goal, sampling may find a better one.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ _STEPS = 10.0 ** torch.linspace(0.0, -3.0, 10, dtype=torch.float64)
 """Step sizes of the line search (Tassa et al. 2012)."""
 _LEAST_DAMPING, _MOST_DAMPING, _DAMPING_FACTOR = 1e-6, 1e10, 2.0
 """Of the damping's schedule (Tassa et al. 2012, section F)."""
+_CALM = 1e-3
+"""Damping up to which a small gain means that there is no larger one."""
 
 Choice = Callable[[int, Tensor], Tensor]
 """(step t, state [n, N]) -> wanted commands [A, N]."""
@@ -150,13 +153,12 @@ class ILQR(nn.Module):
             least = self.settings.tolerance * abs(best.value)
             tried = self._line_search(best, gains, now)
             gain = tried.value - best.value
+            # A damped or shortened step that gains little says nothing yet.
+            converged = damping <= _CALM and gain <= least and gains.expected <= max(least, 10 * gain)
             if gain > 0:
                 best, around = tried, None
                 damping, factor = _lowered(damping, factor)
-                # A damped or shortened step that gains little says nothing yet.
-                converged = gain <= least and gains.expected <= max(least, 10 * gain)
             else:
-                converged = gains.expected <= least
                 damping, factor = _raised(damping, factor)
         return Solution(best.commands, best.states, best.imagined, best.value, number, converged)
 
