@@ -23,13 +23,15 @@ _FASTER = 4
 _FASTEST = 1000
 
 
-def update_rates(rate: float) -> tuple[int, int]:
-    """Update rates [Hz, whole] of the controller manager and of the state broadcaster for the control ``rate`` [Hz].
+def update_rates(rate: float, command_rate: float | None = None) -> tuple[int, int]:
+    """Update rates [Hz, whole] of the controller manager and of the state broadcaster for the control ``rate`` [Hz] and the rate
+    of the commands (the same if None).
 
     The states come once a control period, so that the controller ticks in phase with them; the manager's rate is a multiple.
     """
     states = math.ceil(rate)
-    return states * max(min(_FASTER, _FASTEST // states), 1), states
+    needed = math.ceil((command_rate or rate) / states)
+    return states * max(min(_FASTER, _FASTEST // states), needed), states
 
 
 def controllers_yaml(robot: RobotSpec, source: str, file: str) -> str:
@@ -40,7 +42,7 @@ def controllers_yaml(robot: RobotSpec, source: str, file: str) -> str:
         source: how it was named on the command line.
         file: name of the file that this text goes to.
     """
-    manager, states = update_rates(robot.control.rate)
+    manager, states = update_rates(robot.control.rate, robot.control.command_rate)
     groups = {kind: [j.name for j in robot.actuated if j.interface == kind] for kind in GROUPS}
     groups = {kind: names for kind, names in groups.items() if names}
     lines = [

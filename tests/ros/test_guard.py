@@ -11,6 +11,8 @@ from diagnostic_msgs.msg import DiagnosticArray
 from std_msgs.msg import Float64MultiArray
 
 from forerun.nodes import qos
+from forerun.ros2_control import controllers_yaml
+from forerun_sim.spec import load_robot
 from support.probe import Probe, probing
 from support.processes import Process, Processes
 from support.tiny_bundle import Law, tiny_bundle
@@ -141,6 +143,17 @@ def test_guard_that_is_started_again_stops_what_a_killed_one_left_moving(process
     guard.kill()
     processes.node("guard", **MIXED)
     robot.until(0.0, 0.0, 0.5)
+
+
+def test_the_file_for_ros2_control_starts_the_guard(processes: Processes, probe: Probe, tmp_path: Path) -> None:
+    robot, file = Robot(probe), tmp_path / "control.yaml"
+    file.write_text(controllers_yaml(load_robot("cartpole"), "cartpole", file.name))
+    processes.node("guard", "--params-file", str(file))
+    robot.connect()
+    robot.until(0.0, None, None)
+    robot.command(99.0)
+    robot.until(10.0, None, None)
+    robot.until(0.0, None, None)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def command(
     if not spec.actuated:
         raise InputError(f"robot '{spec.name}' has no actuated joint: there is nothing to command")
     write_file(out, controllers_yaml(spec, robot, out.name), overwrite=overwrite)
-    manager, states = update_rates(spec.control.rate)
+    manager, states = update_rates(spec.control.rate, spec.control.command_rate)
     joints = ", ".join(f"{joint.name} ({joint.interface})" for joint in spec.actuated)
     timeout = spec.safety.command_timeout
     console(json).print(

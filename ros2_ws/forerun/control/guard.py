@@ -56,13 +56,13 @@ class Contract:
                 raise InputError(f"guard: {message}")
 
     @classmethod
-    def of_bundle(cls, folder: str) -> Contract:
+    def of_bundle(cls, folder: Path) -> Contract:
         """The contract in a bundle's bundle.json; its other files are not read.
 
         Raises:
             InputError: there is none, or it lacks something.
         """
-        path = Path(folder) / "bundle.json"
+        path = folder / "bundle.json"
         try:
             content = json.loads(path.read_text())
             return cls._of_content(content)

@@ -36,5 +36,5 @@ def examine(
 def _robot(robot: str | None, bundle: str | None) -> list[Check]:
     from forerun.doctor.robots import check_bundle, check_robot
 
-    found = check_robot(robot) if robot is not None else []
-    return found + (check_bundle(bundle, None) if bundle is not None else [])
+    name, found = check_robot(robot) if robot is not None else (None, [])
+    return found + (check_bundle(bundle, name) if bundle is not None else [])

@@ -14,15 +14,15 @@ _SHARE = 0.7
 """Share of a period that a tick waits for its plan by default (the controller's parameter ``budget``)."""
 
 
-def check_robot(name: str) -> list[Check]:
-    """Whether robot.yaml and what it names can be read."""
+def check_robot(name: str) -> tuple[str | None, list[Check]]:
+    """Whether robot.yaml and what it names can be read; the robot's name first, None where it cannot."""
     from forerun_sim.spec import load_robot
 
     family = Family("robot")
     try:
         robot = load_robot(name)
     except ForerunError as error:
-        return [family.fail("robot.yaml", str(error), "nothing can be done with this robot", f"forerun inspect {name}")]
+        return None, [family.fail("robot.yaml", str(error), "nothing can be done with this robot", f"forerun inspect {name}")]
     timeout = robot.safety.command_timeout
     checks = [family.ok("robot.yaml", f"{robot.name}, {len(robot.actuated)} actuated of {len(robot.joints)} joints")]
     checks.append(family.ok("command timeout", f"{timeout:g} s, {timeout * robot.control.rate:.0f} control periods"))
@@ -36,7 +36,7 @@ def check_robot(name: str) -> list[Check]:
                 "give joints a 'deceleration' in robot.yaml",
             )
         )
-    return checks
+    return robot.name, checks
 
 
 def check_bundle(path: str, robot: str | None) -> list[Check]:

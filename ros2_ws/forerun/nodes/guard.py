@@ -23,9 +23,15 @@ from forerun.nodes import qos
 from forerun.nodes.parameters import Declared, Parameters
 from forerun.nodes.running import run
 from forerun_sim.errors import InputError
+from forerun_sim.resources import bundle_folder
 
 PARAMETERS = (
-    Declared("bundle", "", "Folder of a bundle whose bundle.json says all of the following; else give them.", fixed=True),
+    Declared(
+        "bundle",
+        "",
+        "Bundle (folder, or name of a ready one) whose bundle.json says all of the following; else give them.",
+        fixed=True,
+    ),
     Declared("joints", [""], "Actuated joints in the order of the commands.", fixed=True),
     Declared("interfaces", [""], "Interface of each of them: effort, velocity or position.", fixed=True),
     Declared("lower", [], "Lower command limit of each of them (Nm, N, rad/s, m/s, rad or m).", fixed=True),
@@ -51,7 +57,7 @@ def contract_of(parameters: Parameters) -> Contract:
         given = [name for name, value in lists.items() if value] + ["rate"] * bool(values["rate"])
         if given:
             raise InputError(f"parameter 'bundle' is given, and so is '{given[0]}'; leave out one of them")
-        found = Contract.of_bundle(values["bundle"])
+        found = Contract.of_bundle(bundle_folder(values["bundle"]))
         lists = {"joints": found.joints, "interfaces": found.interfaces, "lower": found.lower, "upper": found.upper}
         rate, timeout, topic = found.rate, timeout or found.timeout, values["commands"] or found.topic
     elif not lists["joints"]:

@@ -54,7 +54,7 @@ def test_a_refused_command_changes_nothing(bad: list[float]) -> None:
 
 
 def test_the_contract_is_read_from_a_bundle(tmp_path: Path) -> None:
-    contract = Contract.of_bundle(str(tiny_bundle(tmp_path / "bundle")))
+    contract = Contract.of_bundle(tiny_bundle(tmp_path / "bundle"))
     assert (contract.joints, contract.interfaces, contract.topic) == (("slider",), ("effort",), "commands")
     assert (contract.lower[0], contract.upper[0], contract.rate, contract.timeout) == (-10.0, 10.0, 50.0, 0.25)
 
@@ -67,7 +67,7 @@ def test_a_damaged_bundle_is_named(tmp_path: Path, text: str | None, words: str)
     if text is not None:
         (tmp_path / "bundle.json").write_text(text)
     with pytest.raises(InputError, match=words) as caught:
-        Contract.of_bundle(str(tmp_path))
+        Contract.of_bundle(tmp_path)
     assert str(tmp_path / "bundle.json") in str(caught.value)
 
 
@@ -139,6 +139,7 @@ def test_odd_joint_names_and_numbers_survive(tmp_path: Path) -> None:
 )
 def test_the_managers_rate_is_a_multiple_of_the_states(rate: float, expected: tuple[int, int]) -> None:
     assert update_rates(rate) == expected
+    assert update_rates(rate, 2 * rate)[0] >= 2 * rate
 
 
 def test_the_command_writes_the_file_once(tmp_path: Path) -> None:

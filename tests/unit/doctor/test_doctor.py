@@ -144,8 +144,9 @@ def test_requirements_are_understood() -> None:
 
 def test_robot_and_bundle_are_checked(tmp_path: Path) -> None:
     good = tiny_bundle(tmp_path / "good")
-    assert [check.level for check in check_robot("cartpole")] == [Level.OK] * 2
-    assert level_of(check_robot("cartpool"), "robot.yaml") == Level.FAIL
+    name, checks = check_robot("cartpole")
+    assert name == "cartpole" and [check.level for check in checks] == [Level.OK] * 2
+    assert level_of(check_robot("cartpool")[1], "robot.yaml") == Level.FAIL
     assert level_of(check_bundle(str(good), None), "bundle") == Level.OK
     assert level_of(check_bundle(str(good), "pendulum"), "bundle") == Level.FAIL
     slow = tiny_bundle(tmp_path / "slow", Law(effort=3), Body(overrides={"rate": 10_000.0}))
