@@ -82,7 +82,8 @@ def _bundle(path: Path, out: Console) -> dict[str, Any]:
     out.print(f"robot {manifest.robot}, task {manifest.task}, agent {manifest.agent}, sha256 {bundle.digest}")
     out.print(
         f"{_number(manifest.rate)} Hz, history {manifest.history}, horizon {manifest.horizon}, "
-        f"command delay {_number(manifest.command_delay * 1000)} ms, safe action {manifest.safe_action}"
+        f"commands at {_number(manifest.command_rate)} Hz, command delay {_number(manifest.command_delay * 1000)} ms, "
+        f"safe action {manifest.safe_action}"
     )
     out.print(_joints_of_bundle(manifest))
     if manifest.goal_names:

@@ -97,7 +97,7 @@ class Controller:
         self.succession = Succession(settings.swap, background or InlineBackground(), settings.budget, settings.seed)
         manifest = bundle.manifest
         self._memory = Memory(manifest.period, self.limits, manifest.history + SPARE_ROWS)
-        self._timing = Compensation(settings.compensate_delay, self._command_delay, settings.budget * manifest.period)
+        self.timing = Compensation(settings.compensate_delay, self._command_delay, settings.budget * manifest.period)
         self._acts = math.nan
         self.begin()
 
@@ -195,13 +195,13 @@ class Controller:
     def sent(self, time: float, command: Vector) -> None:
         """The command that was sent, and when; from when it acts on it is the history's command under way."""
         self.withheld(time, command)
-        self._memory.add_command(self._timing.acting(time), command)
+        self._memory.add_command(self.timing.acting(time), command)
 
     def withheld(self, time: float, command: Vector) -> None:
         """The command that would have been sent, and when, had this not been a dry run."""
         self._last = command
         if self._fresh is not None:
-            self._timing.send_delay.add(time - self._fresh.time)
+            self.timing.send_delay.add(time - self._fresh.time)
             self._fresh = None
 
     def tick(self, now: float, spent: float = 0.0) -> Tick:
@@ -278,7 +278,7 @@ class Controller:
                 self._refused = item.reason
                 continue
             if isinstance(item, _Overheard):
-                self._memory.add_command(self._timing.acting(item.time), item.command)
+                self._memory.add_command(self.timing.acting(item.time), item.command)
                 continue
             if self._state is not None and item.time < self._state.time - max(1.0, self.limits.stale_after):
                 # The robot's clock was set back, or its simulator started anew: nothing before counts any more.
@@ -296,12 +296,12 @@ class Controller:
     def _plan(self, now: float, spent: float) -> str:
         """Asks for a plan and accepts it if it comes in time; returns what went wrong."""
         manifest, tick = self.bundle.manifest, self.limits.period
-        self._acts = self._timing.acting(now)
+        self._acts = self.timing.acting(now)
         if self._planner.busy:
             return self._overdue("the planner is still at an earlier tick")
         if self._asked not in (None, self._forgotten) and now - self._asked.time < manifest.period - tick / 2:
             return ""
-        start = self._timing.start(self._memory.grid, now, self.bundle)
+        start = self.timing.start(self._memory.grid, now, self.bundle)
         self._asked = Request(
             bundle=self.bundle,
             time=now,
@@ -313,7 +313,7 @@ class Controller:
         )
         self._planner.submit(self._asked)
         patience = self._settings.budget * tick
-        if self._timing.expected > patience:
+        if self.timing.expected > patience:
             # It will not be there in this tick: waiting would only make the command late.
             patience = 0.0
         else:
@@ -409,7 +409,7 @@ class Controller:
             self.succession.retired.append(self.previous)
         self.previous, self.bundle, self.limits = self.bundle, heir.bundle, heir.limits
         self._carry, self._carried_at = heir.carry, heir.carried_at
-        self._timing.renew(self._command_delay)
+        self.timing.renew(self._command_delay)
         self._widen_grid()
         self.swaps += 1
 

@@ -61,10 +61,10 @@ def swap_report(figures: dict[str, Any], bag: Path, manifest: Manifest) -> dict[
     swaps = [event for event in figures["events"] if event["kind"] == "swap"]
     if not swaps:
         return {"missed_ticks": None, "largest_step_of_slew": None, "longest_period_ms": None}
-    times, commands = _commands(bag)
+    times, commands = commands_of(bag)
     near = np.abs(times - swaps[-1]["time"]) < _AROUND_SWAP
     steps = np.abs(np.diff(commands[near], axis=0)) / (manifest.slew * manifest.period)
-    tick, reach = swaps[-1]["tick"], round(_AROUND_SWAP * manifest.rate)
+    tick, reach = swaps[-1]["tick"], round(_AROUND_SWAP * manifest.command_rate)
     periods = np.array(figures["periods_ms"][max(0, tick - reach) : tick + reach])
     return {
         "missed_ticks": int((periods > 1.5e3 * manifest.period).sum()),
@@ -73,7 +73,7 @@ def swap_report(figures: dict[str, Any], bag: Path, manifest: Manifest) -> dict[
     }
 
 
-def _commands(bag: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def commands_of(bag: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Receive times [N] and values [N, A] of the command messages in ``bag``."""
     from rosbags.highlevel import AnyReader
     from rosbags.typesys import Stores, get_typestore

@@ -172,6 +172,16 @@ def test_missing_urdf_is_named(cartpole: tuple[Path, dict[str, Any]]) -> None:
     assert "cartpole.urdf: the URDF cannot be read" in refusal(folder, data)
 
 
+@pytest.mark.parametrize("rate", [25, 75, 120])
+def test_command_rate_must_be_a_whole_multiple_of_the_rate(cartpole: tuple[Path, dict[str, Any]], rate: int) -> None:
+    folder, data = cartpole
+    data["control"]["command_rate"] = rate
+    assert f"command_rate {rate:.1f} must be a whole multiple of rate 50.0" in refusal(folder, data)
+    data["control"]["command_rate"] = 200
+    (folder / "robot.yaml").write_text(yaml.safe_dump(data))
+    assert load_robot(folder).control.command_rate == 200
+
+
 def test_command_timeout_must_exceed_the_period(cartpole: tuple[Path, dict[str, Any]]) -> None:
     folder, data = cartpole
     data["safety"]["command_timeout"] = 0.02
