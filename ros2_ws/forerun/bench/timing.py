@@ -5,6 +5,10 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -23,3 +27,30 @@ def medians(works: Mapping[str, Callable[[], object]], repeats: int) -> dict[str
         for name, work in works.items():
             taken[name].append(seconds(work))
     return {name: statistics.median(values) for name, values in taken.items()}
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of each call: by the clock on the wall, and of the processor, of all the process's threads together. Beside other
+    programs the latter says more."""
+
+    wall: NDArray[np.float64]
+    cpu: NDArray[np.float64]
+
+
+def turns(works: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Times]:
+    """What each of ``works`` took, called in turns after one call that does not count."""
+    for work in works.values():
+        work()
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
+    for _ in range(repeats):
+        for name, work in works.items():
+            taken[name].append(once(work))
+    return {name: Times(*np.array(pairs).T) for name, pairs in taken.items()}
+
+
+def once(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds on the wall's clock and of the processor that ``work`` takes."""
+    cpu, wall = time.process_time_ns(), time.perf_counter_ns()
+    work()
+    return (time.perf_counter_ns() - wall) * 1e-9, (time.process_time_ns() - cpu) * 1e-9

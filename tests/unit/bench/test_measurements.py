@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from forerun.bench import bags, planner, simulator, training
+from forerun.bench.planner_sizes import Size
 from forerun.bench.records import Measurement, append, provenance
 from forerun.bench.timing import medians
 from forerun.cli.app import app
@@ -36,8 +37,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(simulator, "REPEATS", 1)
     monkeypatch.setattr(bags, "SECONDS", 1.0)
     monkeypatch.setattr(bags, "REPEATS", 1)
-    monkeypatch.setattr(planner, "TICKS", 3)
-    monkeypatch.setattr(planner, "WARM_UP", 1)
+    monkeypatch.setattr(planner, "SIZES", (Size("tiny", hidden=8, members=2, samples=8, horizon=2, iterations=1),))
+    monkeypatch.setattr(planner, "THREADS", (1,))
+    monkeypatch.setattr(planner, "TICKS", {**planner.TICKS, "ticks": 3, "compare_seconds": 0.1})
+    monkeypatch.setattr(planner, "LIMITS", {**planner.LIMITS, "compiled": 0.5})
     monkeypatch.setattr(training, "STEPS", {1: 2, 10: 1})
     monkeypatch.setattr(training, "REPEATS", 1)
     monkeypatch.setattr(training, "EPISODES", 2)
@@ -48,7 +51,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("simulator", "share_of_bare"),
         ("bags", "trials_messages_per_s"),
-        ("planner", "act_p99_ms"),
+        ("planner", "p99_ms"),
         ("training", "times_separate"),
     ],
 )
