@@ -50,7 +50,7 @@ class Basis:
     """
 
     def __init__(self, horizon: int, knots: int | None, kind: Spline, substeps: int):
-        self.kind: Spline = kind if knots is not None else "linear"
+        self.kind: Spline = kind if knots is not None else "zero"
         self.knots = knots if knots is not None else horizon
         self.distance = (horizon - 1) / (self.knots - 1) if self.knots > 1 else 1.0
         self.commands: Tensor | None = None
@@ -61,5 +61,10 @@ class Basis:
             self.means = self.commands.reshape(horizon, substeps, knots).mean(dim=1)
 
     def shift(self, steps: Tensor) -> Tensor:
-        """Matrix [Kn, Kn] that moves knots on by a time of [1] control steps, holding the last value."""
-        return influence(torch.arange(self.knots, dtype=torch.float32) + steps / self.distance, self.knots, self.kind)
+        """Matrix [Kn, Kn] that moves knots on by a time of [1] control steps, holding the last value.
+
+        Knots that are held become means of what they would have held: read at one moment, they would not move at all where ticks
+        are much shorter than the knots' distance.
+        """
+        kind: Spline = "linear" if self.kind == "zero" else self.kind
+        return influence(torch.arange(self.knots, dtype=torch.float32) + steps / self.distance, self.knots, kind)
