@@ -97,6 +97,7 @@ class Arrivals:
     def start(self, now: float) -> None:
         """Begins to wait."""
         self._due, self._alone, self._waiting = now + self._period, -math.inf, True
+        self._before = -math.inf
 
     @property
     def patience(self) -> float:
@@ -105,6 +106,9 @@ class Arrivals:
 
     def arrived(self, now: float) -> bool:
         """Whether the state that arrived at ``now`` is to be answered by a tick."""
+        # Of a faster stream the first that is not too early is always early: following it would raise the rate.
+        gain = self._GAIN if now - self._before > (1 - self._EARLY) * self._period else 0.0
+        self._before = now
         if self._waiting:
             # After a tick without a state the first one sets the phase; so close to that tick it does not get one of its own.
             self._waiting, self._due = False, now + self._period
@@ -112,7 +116,7 @@ class Arrivals:
         error = now - self._due
         if error < -self._EARLY * self._period:
             return False
-        self._due += self._period + self._GAIN * error
+        self._due += self._period + gain * error
         return True
 
     def silent(self, now: float) -> int:

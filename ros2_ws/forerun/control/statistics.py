@@ -22,13 +22,16 @@ class TickStatistics:
         self._start = np.zeros(capacity, dtype=np.int64)
         self._compute = np.full(capacity, np.nan, dtype=np.float32)
         self._latency = np.full(capacity, np.nan, dtype=np.float32)
+        self._kind = np.zeros(capacity, dtype=np.uint8)
         self.ticks = 0
         self.missed = 0
 
-    def add(self, start_ns: int, compute: float, latency: float) -> None:
-        """One tick that began at ``start_ns`` (monotonic), took ``compute`` [s]; ``latency`` [s] from state to command or nan."""
+    def add(self, start_ns: int, compute: float, latency: float, kind: int = 0) -> None:
+        """One tick that began at ``start_ns`` (monotonic), took ``compute`` [s]; ``latency`` [s] from state to command or nan;
+        ``kind`` is the caller's number for what came of it."""
         i = self.ticks % len(self._start)
         self._start[i], self._compute[i], self._latency[i] = start_ns, compute, latency
+        self._kind[i] = kind
         self.ticks += 1
 
     def periods(self, newest: int | None = None) -> NDArray[np.float64]:
@@ -38,6 +41,10 @@ class TickStatistics:
     def compute(self, newest: int | None = None) -> NDArray[np.float64]:
         """Computing times [s], oldest first."""
         return self._ordered(self._compute, newest).astype(np.float64)
+
+    def kinds(self) -> NDArray[np.uint8]:
+        """What came of each tick, oldest first."""
+        return self._ordered(self._kind, None)
 
     def latency(self, newest: int | None = None) -> NDArray[np.float64]:
         """Times from the state's stamp to the command's publication [s], oldest first; ticks without a state left out."""
@@ -62,8 +69,8 @@ class TickStatistics:
 
 
 def percentiles(values: NDArray[np.float64]) -> dict[str, float] | None:
-    """p50, p99 and max of ``values``; None where there are none."""
+    """p50, p99, p99.9 and max of ``values``; None where there are none."""
     if not len(values):
         return None
-    p50, p99 = np.percentile(values, (50, 99))
-    return {"p50": float(p50), "p99": float(p99), "max": float(values.max())}
+    p50, p99, p999 = np.percentile(values, (50, 99, 99.9))
+    return {"p50": float(p50), "p99": float(p99), "p99.9": float(p999), "max": float(values.max())}

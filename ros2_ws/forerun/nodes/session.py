@@ -30,6 +30,7 @@ from forerun_sim.errors import InputError
 from forerun_sim.files import write_file
 
 _EVENTS = 1000
+_KINDS = tuple(Verdict)
 
 
 class Session:
@@ -158,7 +159,7 @@ class Session:
         if timed and tick.state is not None and tick.state.stamp:
             latency = (self._clock() - tick.state.stamp) * 1e-9
         self._answered = now
-        self.statistics.add(begin, (time.monotonic_ns() - begin) * 1e-9, latency)
+        self.statistics.add(begin, (time.monotonic_ns() - begin) * 1e-9, latency, _KINDS.index(tick.verdict))
         self.statistics.missed = self.pacer.missed
         self._record(tick)
         self.controller.rehearse(tick)
@@ -237,6 +238,7 @@ class Session:
             "bundle": bundle.digest,
             "summary": self.statistics.summary(),
             "verdicts": dict(self.verdicts),
+            "verdict_each": [_KINDS[kind].value for kind in self.statistics.kinds().tolist()],
             "swaps": self.controller.swaps,
             "events": list(self.events),
             **{name: np.round(values() * 1e3, 4).tolist() for name, values in arrays.items()},
