@@ -249,7 +249,7 @@ class LiveGrid:
         lead = max(self._relative(until) - newest, 0.0)
         whole = math.floor(lead / self.period + _SLACK)
         rest = max(lead - whole * self.period, 0.0)
-        begin = newest + self.period * np.arange(whole + 1)
+        begin: Floats = newest + self.period * np.arange(whole + 1, dtype=np.float64)
         end = begin + self.period
         # Where nothing is left of a period, the instant before its end says which command is under way.
         end[-1] = begin[-1] + rest

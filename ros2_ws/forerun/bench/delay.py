@@ -17,7 +17,7 @@ from forerun.bench.records import Measurement, Options, Row
 from forerun.control.controller import Controller
 from forerun.control.planning import InlinePlanner
 from forerun.control.settings import Settings
-from forerun.control.simulation import Simulation
+from forerun.control.simulation import Reads, Simulation
 from forerun.control.states import State
 from forerun.control.ticks import Verdict
 from forerun.demo.measure import score
@@ -107,7 +107,7 @@ def run_episode(plant: Plant, bundle: Bundle, episode: int, extra: float, compen
     held = np.array([joint.interface == "position" for joint in spec.actuated])
     physics = 1.0 / spec.control.physics_rate
     simulation = Simulation(plant, physics, held, math.inf)
-    reading = simulation.begin(0.0, np.zeros(len(held)), episode)
+    reading: Reads | None = simulation.begin(0.0, np.zeros(len(held)), episode)
     states, actions, planned = [], [], 0
     steps = round(task.task.duration / period)
     for step in range(steps):
@@ -123,7 +123,13 @@ def run_episode(plant: Plant, bundle: Bundle, episode: int, extra: float, compen
         actions.append(command)
         planned += tick.verdict is Verdict.PLAN
         reading = simulation.advance(now + period)
-    trial = Trial(np.float32(states), np.float32(actions), period, spec.name, source=f"{spec.name}-{plant.seed}-{episode}")
+    trial = Trial(
+        np.asarray(states, np.float32),
+        np.asarray(actions, np.float32),
+        period,
+        spec.name,
+        source=f"{spec.name}-{plant.seed}-{episode}",
+    )
     result = score(trial, task, task.task.duration)
     return _Outcome(result.total, bool(result.success), planned / steps)
 

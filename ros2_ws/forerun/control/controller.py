@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,23 +27,12 @@ from forerun.control.live_error import SPARE_ROWS
 from forerun.control.memory import Memory
 from forerun.control.planning import Planner, Reply, Request, unusable
 from forerun.control.settings import Settings
-from forerun.control.states import State
+from forerun.control.states import Overheard, Refusal, State
 from forerun.control.succession import Succession, refuse_other_kind
 from forerun.control.thresholds import Thresholds
 from forerun.control.ticks import Tick, Verdict
 from forerun_models.bundle import Bundle, Decision
 from forerun_sim.errors import InputError
-
-
-@dataclass(frozen=True)
-class _Refusal:
-    reason: str
-
-
-@dataclass(frozen=True)
-class _Overheard:
-    time: float
-    command: Vector
 
 
 class Controller:
@@ -84,7 +72,7 @@ class Controller:
         self._widest = Limits.of(bundle.manifest)
         self._outer = self._widest.tightened(settings.safety)
         self._offered_limits: Limits | None = None
-        self._inbox: deque[State | _Refusal | _Overheard] = deque(maxlen=4096)
+        self._inbox: deque[State | Refusal | Overheard] = deque(maxlen=4096)
         self._goal: NDArray[np.float32] = bundle.manifest.goal_default.astype(np.float32)
         self._asked: Request | None = None
         self._reset_wanted = False
@@ -109,11 +97,11 @@ class Controller:
 
     def refuse(self, reason: str) -> None:
         """A message arrived that cannot be used as a state: the robot stops until one that can."""
-        self._inbox.append(_Refusal(reason))
+        self._inbox.append(Refusal(reason))
 
     def overhear(self, time: float, command: Vector) -> None:
         """In a dry run somebody else commands the robot; the history needs what they sent."""
-        self._inbox.append(_Overheard(time, command))
+        self._inbox.append(Overheard(time, command))
 
     def set_goal(self, goal: Sequence[float]) -> None:
         """The goal [G] from the next tick on.
@@ -274,10 +262,10 @@ class Controller:
     def _take_states(self, now: float) -> None:
         while self._inbox:
             item = self._inbox.popleft()
-            if isinstance(item, _Refusal):
+            if isinstance(item, Refusal):
                 self._refused = item.reason
                 continue
-            if isinstance(item, _Overheard):
+            if isinstance(item, Overheard):
                 self._memory.add_command(self.timing.acting(item.time), item.command)
                 continue
             if self._state is not None and item.time < self._state.time - max(1.0, self.limits.stale_after):
@@ -299,7 +287,7 @@ class Controller:
         self._acts = self.timing.acting(now)
         if self._planner.busy:
             return self._overdue("the planner is still at an earlier tick")
-        if self._asked not in (None, self._forgotten) and now - self._asked.time < manifest.period - tick / 2:
+        if not self._due(now):
             return ""
         start = self.timing.start(self._memory.grid, now, self.bundle)
         self._asked = Request(
@@ -320,6 +308,12 @@ class Controller:
             self._acts = start.acts
         reply = self._planner.reply(max(patience - spent, 0.0))
         return self._overdue("the plan is late") if reply is None else self._accept(reply)
+
+    def _due(self, now: float) -> bool:
+        """Whether it is time for another plan: at every tick, or once a control period where commands come more often."""
+        if self.limits.ticks_per_period == 1 or self._asked is None or self._asked is self._forgotten:
+            return True
+        return now - self._asked.time > self.bundle.manifest.period - self.limits.period / 2
 
     def _overdue(self, problem: str) -> str:
         """``problem``, unless commands come more often than plans and the last plan still has some for this control period."""

@@ -35,6 +35,21 @@ class State:
     stamp: int
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """A message arrived that is no state, for this ``reason``."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Overheard:
+    """Somebody else sent a ``command`` [A] at ``time`` [s]."""
+
+    time: float
+    command: Vector
+
+
 def measured_at(received: float, age: float | None) -> float:
     """Controller time [s] of a state that arrived at ``received`` and was then ``age`` seconds old (None: it has no stamp).
 
