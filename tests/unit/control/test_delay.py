@@ -10,7 +10,9 @@ import pytest
 
 from forerun.control.controller import Controller
 from forerun.control.delay import SendDelay, predict_forward
+from forerun.control.limits import Limits
 from forerun.control.loading import warm_up
+from forerun.control.memory import Memory
 from forerun.control.planning import InlinePlanner, Reply, Request, decide
 from forerun.control.settings import Settings
 from forerun.control.states import State
@@ -246,6 +248,27 @@ def test_prediction_leaves_the_given_history_alone(make_bundle: Make) -> None:
     ahead = predict_forward(bundle, history, np.ones((2, 1), np.float32), np.full(1, 7.0, np.float32))
     assert not history.any()
     assert ahead[-1] == pytest.approx([2 * PERIOD, 0.0, 7.0]) and ahead[-3:-1, 2] == pytest.approx([1.0, 1.0])
+
+
+def test_new_bundle_with_a_shorter_delay_cannot_overtake_commands_under_way(make_bundle: Make) -> None:
+    bundle = make_bundle(STILL, INTEGRATOR, **SLIDER)
+    memory = Memory(PERIOD, Limits.of(bundle.manifest), 4)
+    memory.add_state(State(1.0, np.zeros(1), np.zeros(1), 0))
+    memory.add_command(1.06, np.array([3.0]))
+    memory.add_command(1.03, np.array([-4.0]))
+    _, commands, rest = memory.grid.outlook(1.0 + 4 * PERIOD)
+    assert rest == 0.0 and commands[-1] == pytest.approx([-4.0])
+
+
+def test_clock_that_jumps_while_a_plan_is_under_way_does_no_harm(make_bundle: Make) -> None:
+    rig = Rig(make_bundle(STILL, INTEGRATOR, command_delay=0.03, **SLIDER), Plant(0.03, 1))
+    for _ in range(5):
+        rig.tick(0.0, 0.004)
+    rig.controller.sent(rig.now - 3600.0, np.zeros(1))
+    rig.now += 3600.0
+    for _ in range(3):
+        tick = rig.tick(0.0, 0.004)
+    assert tick.verdict is Verdict.PLAN and rig.planner.asked[-1].start.acts == pytest.approx(rig.now + 0.034)
 
 
 # Commands between the planner's steps ------------------------------------------------------------------------------------
