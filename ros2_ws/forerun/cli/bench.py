@@ -36,6 +36,7 @@ class Subject(str, Enum):
     planner = "planner"
     bags = "bags"
     loop = "loop"
+    swap = "swap"
     delay = "delay"
     so101 = "so101"
     logs = "logs"
@@ -57,7 +58,7 @@ def command(
 ) -> None:
     """Measure and add the figures to CSV tables, with settings, seed, machine, commit and command.
 
-    simulator, training, planner, bags and loop take under a minute each; delay controls robots whose commands come late, and
+    simulator, training, planner, bags and loop take under a minute each, swap a few; delay controls robots whose commands come late, and
     logs and so101 train on real-robot logs, minutes each; demo runs the whole loop, minutes a seed. all leaves out what is not on this machine, and says so.
 
     \b

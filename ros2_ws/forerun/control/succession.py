@@ -82,7 +82,7 @@ class Succession:
     Attributes:
         events: (kind, text) of what happened: shadow, swap, refused, rollback, dropped (a candidate that is no longer wanted).
             Whoever records them takes them out.
-        retired: bundles that are no longer needed. Whoever has time empties it: to free one takes milliseconds.
+        retired: bundles that are no longer needed. Whoever has time empties it: to free one takes tens of milliseconds.
     """
 
     def __init__(self, settings: SwapSettings, background: Background, share: float, seed: int) -> None:

@@ -102,6 +102,7 @@ class Conductor:
             ForerunError: neither happens.
         """
         folder = str(path.resolve())
+        self._status.pop("refused bundle", None)
         self._bundle.publish(String(data=json.dumps({"uri": folder, "sha256": digest})))
         self.wait_until(
             lambda: self._status.get("bundle") == digest or folder in self._status.get("refused bundle", ""),
