@@ -30,12 +30,14 @@ class Options:
         data: folder of the real-robot logs.
         work: an empty folder for bags, runs and bundles.
         note: told what is being done.
+        seconds: length of each measurement that takes a set time.
     """
 
     seeds: tuple[int, ...]
     data: Path
     work: Path
     note: Callable[[str], None] = lambda text: None
+    seconds: float = 60.0
 
 
 @dataclass(frozen=True)
