@@ -38,6 +38,7 @@ class Subject(str, Enum):
     loop = "loop"
     swap = "swap"
     delay = "delay"
+    pets = "pets"
     so101 = "so101"
     logs = "logs"
     demo = "demo"
@@ -51,15 +52,24 @@ def command(
     subject: Annotated[Subject, typer.Argument(help="What to measure.")] = Subject.all,
     json_file: JsonOption = None,
     out: Annotated[Path, typer.Option(help="Folder of the tables; rows are added to SUBJECT.csv.")] = Path("benchmarks/results"),
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings and demos with the seeds 0, 1, ...")] = 3,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trainings, demos and episodes with the seeds 0, 1, ...; 3 (pets: 10).", show_default=False),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=3.0, help="Length of each of the loop's measurements.")] = 60.0,
+    steps: Annotated[int, typer.Option(min=1, help="Control steps of each of pets' episodes.")] = 200,
+    keep: Annotated[
+        Path | None, typer.Option(help="Folder of pets' trainings and episodes; a stopped run goes on there.", show_default=False)
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Real-robot logs; $FORERUN_DATA or ../shared/data if absent.", show_default=False)
     ] = None,
 ) -> None:
     """Measure and add the figures to CSV tables, with settings, seed, machine, commit and command.
 
-    simulator, training, planner, bags and loop take under a minute each, swap a few; delay controls robots whose commands come late, and
-    logs and so101 train on real-robot logs, minutes each; demo runs the whole loop, minutes a seed. all leaves out what is not on this machine, and says so.
+    simulator, training, planner and bags take under a minute each, swap a few, loop 18 at 60 seconds a measurement; delay controls
+    robots whose commands come late, and logs and so101 train on real-robot logs, minutes each; demo runs the whole loop, minutes
+    a seed. all leaves out what is not on this machine, and says so.
 
     \b
     Example:
@@ -75,7 +85,8 @@ def command(
     for one in chosen:
         module = import_module(f"forerun.bench.{_MODULES.get(one, one.value)}")
         with tempfile.TemporaryDirectory(prefix="forerun-bench-") as work, terminal.status(one.value) as status:
-            options = Options(tuple(range(seeds)), logs, Path(work), status.update)
+            numbers = tuple(range(seeds or getattr(module, "SEEDS", 3)))
+            options = Options(numbers, logs, Path(work), status.update, seconds, keep, steps)
             origin = provenance(called)
             try:
                 measurement = module.measure(options)
