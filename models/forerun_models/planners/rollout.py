@@ -41,7 +41,7 @@ class Rollout(nn.Module):
         ensemble: trained.
         members: how many of its elites, all if None.
         propagation: where particles go.
-        aleatoric: whether the members' own noise is drawn (``noise`` is then needed).
+        aleatoric: whether the members' own noise may be drawn.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Rollout(nn.Module):
             states: K tensors [S], oldest first.
             past: K-1 tensors [A], the commands between them.
             actions: [H, A, N] to come, physical units.
-            noise: [H, M, S, N] standard normal, where aleatoric.
+            noise: [H, M, S, N] standard normal, where aleatoric; without it the means go on.
 
         Returns:
             [H, M, S, N].
@@ -147,9 +147,10 @@ class Rollout(nn.Module):
         return torch.cat([wave, square, *rows, products], dim=2)
 
     def _following(self, straight: Tensor, output: Tensor, kick: Tensor | None) -> Tensor:
-        if kick is not None:
-            log_variance = soft_bound(output[:, :, self.state_size :])
-            output = output[:, :, : self.state_size] + kick * torch.exp(0.5 * log_variance + self.log_scale)
+        if self.aleatoric:
+            output, log_variance = output[:, :, : self.state_size], output[:, :, self.state_size :]
+            if kick is not None:
+                output = output + kick * torch.exp(0.5 * soft_bound(log_variance) + self.log_scale)
         return torch.minimum(torch.maximum(straight + output, -self.fastest), self.fastest)
 
     def _propagate(self, following: Tensor, window: Tensor | None, one: Tensor) -> Particles:
