@@ -31,6 +31,8 @@ class Options:
         work: an empty folder for bags, runs and bundles.
         note: told what is being done.
         seconds: length of each measurement that takes a set time.
+        kept: where trainings and episodes stay for the next run, None for nowhere.
+        steps: control steps of an episode, where episodes are compared.
     """
 
     seeds: tuple[int, ...]
@@ -38,6 +40,8 @@ class Options:
     work: Path
     note: Callable[[str], None] = lambda text: None
     seconds: float = 60.0
+    kept: Path | None = None
+    steps: int = 200
 
 
 @dataclass(frozen=True)

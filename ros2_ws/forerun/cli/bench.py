@@ -67,9 +67,9 @@ def command(
 ) -> None:
     """Measure and add the figures to CSV tables, with settings, seed, machine, commit and command.
 
-    simulator, training, planner and bags take under a minute each, swap a few, loop 18 at 60 seconds a measurement; delay controls
-    robots whose commands come late, and logs and so101 train on real-robot logs, minutes each; demo runs the whole loop, minutes
-    a seed. all leaves out what is not on this machine, and says so.
+    simulator, training, planner and bags take under a minute each, swap a few, loop 18 at 60 seconds a measurement; delay
+    controls robots whose commands come late, and logs and so101 train on real-robot logs, minutes each; demo runs the whole
+    loop, minutes a seed. all leaves out what is not on this machine, and says so.
 
     \b
     Example:
