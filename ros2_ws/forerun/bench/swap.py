@@ -53,10 +53,8 @@ def measure(options: Options) -> Measurement:
         with _load(busy):
             announced, figures = _run(bundles, folder, seed)
         manifest = bundles[0].manifest
-        rows.append(
-            {"robot": ROBOT, "rate_hz": manifest.rate, "busy_processes": busy, "seed": seed}
-            | _row(announced, figures, *commands_of(folder / "bag"), manifest)
-        )
+        row: dict[str, str | int | float] = {"robot": ROBOT, "rate_hz": manifest.rate, "busy_processes": busy, "seed": seed}
+        rows.append(row | _row(announced, figures, *commands_of(folder / "bag"), manifest))
     return Measurement("swap", rows, {"swaps": SWAPS, "quiet_seconds": QUIET, "recipe": RECIPE, **SETTINGS})
 
 

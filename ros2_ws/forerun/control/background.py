@@ -81,6 +81,8 @@ class BackgroundThread:
         priority: SCHED_FIFO priority of the loop, 0 for none.
     """
 
+    _since: float | None
+
     def __init__(self, priority: int = 0) -> None:
         self._priority = priority
         self._abandoned = 0
@@ -116,7 +118,7 @@ class BackgroundThread:
         self._jobs.put(None)
 
     def _start(self) -> None:
-        self._since: float | None = None
+        self._since = None
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[Any] = queue.SimpleQueue()
         threading.Thread(target=self._work, args=(self._jobs, self._results), name="shadow", daemon=True).start()
