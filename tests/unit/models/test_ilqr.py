@@ -19,7 +19,8 @@ from forerun_models.planners.ilqr import ILQR
 from forerun_models.planners.make import make_planner
 from forerun_models.planners.riccati import in_box
 from forerun_models.recipe import ModelSettings, Planner, Recipe
-from forerun_models.training.start import build
+from forerun_models.training.start import build, initialise
+from forerun_models.training.windows import Windows
 from forerun_sim.errors import InputError
 from forerun_sim.spec import load_robot
 
@@ -284,6 +285,59 @@ def test_swings_up_as_well_as_long_sampling(pendulum, state):
     assert found.value >= sampled.value - 1e-3 * abs(sampled.value)
 
 
+def test_negative_curvature_does_not_slow_it_down(pendulum):
+    planner = pendulum(kind="ilqr", iterations=100, samples=1)
+    found = planner.solve(*arguments(planner, torch.tensor([[[-2.14, 3.59, 0.0]]], dtype=torch.float64)))
+    assert found.converged and found.iterations <= 15
+
+
+def test_drawn_starts_lead_out_of_flat_ground(pendulum):
+    history = torch.tensor([[[2.04, 0.08, 0.0]]], dtype=torch.float64)
+    few, many = (pendulum(kind="ilqr", horizon=60, iterations=50, samples=count) for count in (1, 96))
+    lazy, busy = (planner.solve(*arguments(planner, history)).value for planner in (few, many))
+    assert lazy < 0 < 10 < busy
+
+
+def test_a_policy_is_a_start(pendulum):
+    planner = pendulum(kind="ilqr", iterations=1, samples=2, policy_samples=1)
+    history = torch.tensor([[[2.0, 1.0, 0.0]]], dtype=torch.float64)
+    alone = planner.solve(*arguments(planner, history)).value
+    known = pendulum(kind="ilqr", iterations=100).forward(*arguments(pendulum(kind="ilqr"), history))[5]
+    taken = iter(known.float())
+    planner.problem = replace(planner.problem, policy=lambda state, goal: next(taken)[None])
+    assert planner.solve(*arguments(planner, history)).value > alone + 0.1
+
+
+def test_a_task_that_reads_tensors_only_gives_the_same(pendulum):
+    history = torch.tensor([[[2.0, 1.0, 0.0]]], dtype=torch.float64)
+    planner = pendulum(kind="ilqr", iterations=10)
+    expected = planner.solve(*arguments(planner, history)).commands
+    planner.problem = replace(planner.problem, plain=True)
+    assert torch.equal(planner.solve(*arguments(planner, history)).commands, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("horizon", 30), ("iterations", 4), ("tolerance", 0.9), ("samples", 3), ("colour", 0.0), ("std", 0.2), ("discount", 0.9)],
+)
+def test_every_setting_has_an_effect(pendulum, name, value):
+    history = torch.tensor([[[0.3, -3.8, 0.0]]], dtype=torch.float64)
+    settings = {"kind": "ilqr", "horizon": 20, "samples": 16, "iterations": 3}
+    plain, changed = (pendulum(**settings), pendulum(**{**settings, name: value}))
+    a, b = (planner.solve(*arguments(planner, history)).commands for planner in (plain, changed))
+    assert a.shape != b.shape or not torch.equal(a, b)
+
+
+def test_fewer_members_are_another_mean(tmp_path):
+    spec = slider.robot(tmp_path)
+    model = build(spec, slider.recipe().model)
+    initialise(model, Windows(slider.trials(5, noise=0.05), 1, 1), 3)
+    recipes = (slider.recipe(kind="ilqr"), slider.recipe(kind="ilqr", members=1))
+    both, one = (Decider(make_planner(model, spec, recipe), 0).decide([[0.5, -0.2, 0.0]], [0.0]) for recipe in recipes)
+    assert both.imagined.shape[0] == 2 and one.imagined.shape[0] == 1
+    assert both.disagreement > 0 and not np.array_equal(both.plan, one.plan)
+
+
 def test_what_is_predicted_comes_true(pendulum):
     decision = Decider(pendulum(kind="ilqr", iterations=30), 0).decide([[2.0 + 2 * np.pi, 1.0, 0.0]], [])
     state = np.array([2.0 + 2 * np.pi, 1.0])
@@ -327,6 +381,14 @@ def test_what_is_no_number_never_wins_and_never_raises(tmp_path, where):
     assert not found.converged
     if where == "returns":
         assert float(found.commands.max()) <= 0.0
+
+
+@pytest.mark.parametrize("extra", ["", ", slew: 10"])
+def test_a_history_that_is_no_number_does_not_raise(tmp_path, extra):
+    planner = planner_of(tmp_path, extra=extra)
+    for wrong in (torch.nan, torch.inf, -1e300):
+        value = planner(*arguments(planner, torch.full((1, 1, 3), wrong, dtype=torch.float64)))[2]
+        assert float(value) < -1e15
 
 
 def test_no_return_at_all_gives_the_middle_of_the_limits(tmp_path):
