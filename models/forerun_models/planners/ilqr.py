@@ -115,9 +115,7 @@ class ILQR(nn.Module):
         that had a return, at worst the middle of the limits."""
         # Derivatives are taken by transforms, which inference mode would forbid.
         with torch.inference_mode(False), torch.no_grad():
-            inputs = [tensor.detach().clone().double() for tensor in (history, goal, noise, elapsed, delay, *carry)]
-            now = Situation.of(self.problem, inputs[0], inputs[1], inputs[4])
-            found = self._solve(now, self._best_start(now, inputs[2], inputs[3], inputs[5]))
+            now, found = self._decide(history, goal, noise, elapsed, delay, *carry)
             imagined = found.imagined
             spread = torch.sqrt((((imagined - imagined.mean(dim=0)) / self.problem.state_std) ** 2).mean(dim=(0, 2)))
             imagined = imagined + now.turns
@@ -129,9 +127,12 @@ class ILQR(nn.Module):
     def solve(self, history: Tensor, goal: Tensor, noise: Tensor, elapsed: Tensor, delay: Tensor, *carry: Tensor) -> Solution:
         """What ``forward`` decides on, and how it got there; same arguments."""
         with torch.inference_mode(False), torch.no_grad():
-            inputs = [tensor.detach().clone().double() for tensor in (history, goal, noise, elapsed, delay, *carry)]
-            now = Situation.of(self.problem, inputs[0], inputs[1], inputs[4])
-            return self._solve(now, self._best_start(now, inputs[2], inputs[3], inputs[5]))
+            return self._decide(history, goal, noise, elapsed, delay, *carry)[1]
+
+    def _decide(self, *inputs: Tensor) -> tuple[Situation, Solution]:
+        history, goal, noise, elapsed, delay, carried = (tensor.detach().clone().double() for tensor in inputs)
+        now = Situation.of(self.problem, history, goal, delay)
+        return now, self._solve(now, self._best_start(now, noise, elapsed, carried))
 
     # The iteration -----------------------------------------------------------------------------------------------------
 
