@@ -41,7 +41,7 @@ class Options:
     note: Callable[[str], None] = lambda text: None
     seconds: float = 60.0
     kept: Path | None = None
-    steps: int = 200
+    steps: int = 150
 
 
 @dataclass(frozen=True)

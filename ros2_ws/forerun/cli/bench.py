@@ -57,7 +57,7 @@ def command(
         typer.Option(min=1, help="Trainings, demos and episodes with the seeds 0, 1, ...; 3 (pets: 10).", show_default=False),
     ] = None,
     seconds: Annotated[float, typer.Option(min=3.0, help="Length of each of the loop's measurements.")] = 60.0,
-    steps: Annotated[int, typer.Option(min=1, help="Control steps of each of pets' episodes.")] = 200,
+    steps: Annotated[int, typer.Option(min=1, help="Control steps of each of pets' episodes.")] = 150,
     keep: Annotated[
         Path | None, typer.Option(help="Folder of pets' trainings and episodes; a stopped run goes on there.", show_default=False)
     ] = None,
@@ -67,9 +67,10 @@ def command(
 ) -> None:
     """Measure and add the figures to CSV tables, with settings, seed, machine, commit and command.
 
-    simulator, training, planner and bags take under a minute each, swap a few, loop 18 at 60 seconds a measurement; delay
+    simulator, training and bags take under a minute each, swap a few, planner 15, loop 18 at 60 seconds a measurement; delay
     controls robots whose commands come late, and logs and so101 train on real-robot logs, minutes each; demo runs the whole
-    loop, minutes a seed. all leaves out what is not on this machine, and says so.
+    loop, minutes a seed; pets trains and runs PETS' setting of the cartpole, half an hour. all leaves out what is not on this
+    machine, and says so.
 
     \b
     Example:
