@@ -60,7 +60,7 @@ def _rows(size: Size, options: Options) -> list[Row]:
     grown = [{}] if not first else [row for count in THREADS for row in figures("memory", (count,)) or [{}]]
     rows: list[Row] = []
     for number, threads in enumerate(THREADS):
-        row = {"row": size.name, "threads": threads}
+        row: dict[str, Any] = {"row": size.name, "threads": threads}
         for part in (first, others, grown):
             row |= part[number] if number < len(part) else {}
         rows.append({**row, **_verdict(size, row), "failed": "; ".join(failed), "seed": seed})

@@ -96,7 +96,8 @@ class Products:
         constants = [numpy_helper.from_array(weight, name("w", number)) for number, weight in enumerate(weights)]
         runs = []
         for count in dict.fromkeys(self.populations):
-            nodes, inputs, outputs = [], [], []
+            nodes: list[onnx.NodeProto] = []
+            inputs, outputs = [], []
 
             def product(given: str, number: int, out: str, nodes: list[onnx.NodeProto] = nodes) -> str:
                 pair = [given, name("w", number)] if layout == "rows" else [name("w", number), given]
@@ -125,7 +126,8 @@ class Products:
 def _weight(members: int, shape: tuple[int, int], layout: str, random: np.random.Generator) -> Array:
     rows, columns = shape if layout == "rows" else shape[::-1]
     # Small, so that a chain of layers neither overflows nor vanishes.
-    return (random.standard_normal((members, rows, columns)) / np.sqrt(shape[0])).astype(np.float32)
+    weight: Array = (random.standard_normal((members, rows, columns)) / np.sqrt(shape[0])).astype(np.float32)
+    return weight
 
 
 def _operands(

@@ -11,6 +11,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,7 @@ def speed(job: Mapping[str, Any], folder: Path) -> list[Figures]:
         act, loop = Act(content, threads), StepLoop(case.planner, case.spec, case.recipe.task, threads)
         eager = _eager(case.planner, case.inputs)
         _agree(case, act, loop, job["seed"])
-        works = {"act": lambda act=act: act(inputs), "eager": eager, "loop": lambda loop=loop: loop(inputs)}
+        works: dict[str, Callable[[], object]] = {"act": partial(act, inputs), "eager": eager, "loop": partial(loop, inputs)}
         works |= products.works(threads, job["seed"])
         taken = turns(works, _repeats(works, job["compare_seconds"], 5, 40))
         ticks = _ticks(act, inputs, case.spec.control.period, job)
@@ -130,7 +131,7 @@ def compiled(job: Mapping[str, Any], folder: Path) -> list[Figures]:
     for threads in job["threads"]:
         torch.set_num_threads(threads)
         act = Act(content, threads)
-        works: dict[str, Callable[[], object]] = {"act": lambda act=act: act(inputs), "compiled": compiled_run}
+        works: dict[str, Callable[[], object]] = {"act": partial(act, inputs), "compiled": compiled_run}
         taken = turns(works, _repeats(works, job["compare_seconds"] / 2, 5, 40))
         wall = {name: float(np.median(times.wall)) for name, times in taken.items()}
         cpu = {name: float(np.median(times.cpu)) for name, times in taken.items()}

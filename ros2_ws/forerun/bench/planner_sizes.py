@@ -51,7 +51,7 @@ class Size:
     robot: str | None = None
 
 
-PETS = {"kind": "cem", "ensemble": "ts1", "aleatoric": True, "particles": 3, "momentum": 0.1, "elites": 35}
+PETS: Mapping[str, Any] = {"kind": "cem", "ensemble": "ts1", "aleatoric": True, "particles": 3, "momentum": 0.1, "elites": 35}
 """Chua et al. 2018: their 20 particles are 21 here, as each of 7 members has the same number."""
 
 SIZES = (
