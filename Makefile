@@ -1,9 +1,9 @@
-# make demo | test | bench | lint. The first call makes the environment; later calls find it.
+# make demo | test | bench | zoo | lint. The first call makes the environment; later calls find it.
 # PYTHON=python3.12 chooses another interpreter, ARGS="--seed 1" goes to the command, CPU-only torch: see README.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint format lock clean
+.PHONY: help demo test bench zoo lint format lock clean
 
 # A sourced ROS 2 is used, with the Python that it was built for and in an environment of its own; else PyPI's wheels of Jazzy are.
 ifdef ROS_DISTRO
@@ -34,6 +34,18 @@ test: $(READY) ## Style, types and every test; pytest's summary comes last
 
 bench: $(READY) ## Measure planner, training, simulator, bags and loop
 	@$(BIN)/forerun bench $(ARGS)
+
+# name=recipe of each ready bundle
+ZOO := cartpole=cartpole pendulum=pendulum double_pendulum=double_pendulum_sim
+zoo: $(READY) ## Learn the ready bundles of models/zoo anew, from simulation alone; some minutes
+	@set -euo pipefail; scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
+	for pair in $(ZOO); do \
+	  robot=$${pair%%=*}; recipe=$${pair#*=}; \
+	  $(BIN)/forerun simulate $$robot --episodes 240 --steps 200 --seed 0 --out "$$scratch/$$robot.bag"; \
+	  $(BIN)/forerun train "$$scratch/$$robot.bag" --robot $$robot --recipe $$recipe --seed 0 --out "$$scratch/$$robot.run"; \
+	  $(BIN)/forerun export "$$scratch/$$robot.run" --replay 16 --out "$$scratch/$$robot"; \
+	  rm -rf models/zoo/$$robot; mv "$$scratch/$$robot" models/zoo/$$robot; \
+	done
 
 lint: $(READY) ## ruff and mypy
 	@$(BIN)/ruff check .
