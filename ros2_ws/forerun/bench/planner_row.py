@@ -52,7 +52,7 @@ def speed(job: Mapping[str, Any], folder: Path) -> list[Figures]:
         _agree(case, act, loop, job["seed"])
         works: dict[str, Callable[[], object]] = {"act": partial(act, inputs), "eager": eager, "loop": partial(loop, inputs)}
         works |= products.works(threads, job["seed"])
-        taken = turns(works, _repeats(works, job["compare_seconds"], 5, 40))
+        taken = turns(works, _repeats(works, job["compare_seconds"], 3, 40))
         ticks = _ticks(act, inputs, case.spec.control.period, job)
         wall = {name: float(np.median(times.wall)) for name, times in taken.items()}
         cpu = {name: float(np.median(times.cpu)) for name, times in taken.items()}
@@ -132,7 +132,7 @@ def compiled(job: Mapping[str, Any], folder: Path) -> list[Figures]:
         torch.set_num_threads(threads)
         act = Act(content, threads)
         works: dict[str, Callable[[], object]] = {"act": partial(act, inputs), "compiled": compiled_run}
-        taken = turns(works, _repeats(works, job["compare_seconds"] / 2, 5, 40))
+        taken = turns(works, _repeats(works, job["compare_seconds"] / 2, 3, 40))
         wall = {name: float(np.median(times.wall)) for name, times in taken.items()}
         cpu = {name: float(np.median(times.cpu)) for name, times in taken.items()}
         rows.append(
@@ -222,8 +222,6 @@ def _agree(case: Case, act: Act, loop: Callable[[Mapping[str, Any]], Mapping[str
 
 def _repeats(works: Mapping[str, Callable[[], object]], seconds: float, least: int, most: int) -> int:
     """How often ``works`` can all be called in that time."""
-    for work in works.values():
-        work()
     began = time.perf_counter()
     for work in works.values():
         work()
