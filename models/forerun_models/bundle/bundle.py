@@ -54,7 +54,14 @@ class Bundle:
         self._dynamics = sessions.get("dynamics")
         self._carry_names = tuple(manifest.carry)
         self._inputs = {entry.name for entry in self._act.get_inputs()} if self._act is not None else set()
-        self._outputs = ["plan", "predicted", "value", "disagreement", "imagined", *(f"next_{name}" for name in self._carry_names)]
+        self._outputs = [
+            "plan",
+            "predicted",
+            "value",
+            "disagreement",
+            "imagined",
+            *(f"next_{name}" for name in self._carry_names),
+        ]
 
     @property
     def has_agent(self) -> bool:

@@ -50,12 +50,12 @@ def planners(draw: st.DrawFn) -> SamplingPlanner:
     actions, members = draw(st.integers(1, len(joints))), draw(st.integers(1, 3))
     ensemble = draw(st.sampled_from(["ts1", "tsinf", "mean", "worst"]))
     aleatoric = ensemble != "mean" and draw(st.booleans())
-    horizon = draw(st.integers(2, 5))
+    horizon, ends = draw(st.integers(2, 5)), draw(st.booleans())
     chosen: dict[str, Any] = {
         "kind": draw(st.sampled_from(["icem", "icem", "cem", "mppi", "random"])),
         "horizon": horizon,
         "samples": draw(st.integers(9, 40)),
-        "iterations": 1,
+        "iterations": 1 if ends else draw(st.integers(1, 3)),
         "elites": draw(st.integers(2, 6)),
         "keep": draw(st.sampled_from([0.0, 0.5])),
         "discount": draw(st.sampled_from([1.0, 0.9])),
@@ -74,7 +74,7 @@ def planners(draw: st.DrawFn) -> SamplingPlanner:
         "slew": draw(st.sampled_from([torch.inf, 0.8])) * limits, "substeps": draw(st.integers(1, 3)),
         "plain": draw(st.booleans()),
     }  # fmt: skip
-    if draw(st.booleans()):
+    if ends:
         changes["done"] = lambda state: state[..., 1] > 0.6
     if draw(st.booleans()):
         changes["value"] = lambda state, goal: -2.0 * (state[..., 0] - goal[0]) ** 2
@@ -85,7 +85,7 @@ def planners(draw: st.DrawFn) -> SamplingPlanner:
     return planner_of(model, asked, **chosen)
 
 
-@settings(max_examples=8, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 @given(planner=planners())
 def test_onnx_equals_torch_for_any_settings(planner):
     generator, inputs = torch.Generator().manual_seed(7), []
@@ -96,10 +96,10 @@ def test_onnx_equals_torch_for_any_settings(planner):
     chosen = clear_cut(planner, inputs)
     expected, found = by_torch(planner, chosen), by_onnx(planner, chosen)
     torch.testing.assert_close(found["value"], expected["value"], rtol=1e-4, atol=1e-4)
-    tie = planner.kind in ("icem", "random") and not torch.allclose(found["plan"], expected["plan"], rtol=1e-4, atol=1e-4)
+    # Sequences that differ only after the episode's end are worth the same to the last bit, and each is as right as the other.
+    tie = planner.problem.done is not None and not torch.allclose(found["plan"], expected["plan"], rtol=1e-4, atol=1e-4)
     for name, value in expected.items():
         assert found[name].shape == value.shape
-        # Another sequence of the same value (where slew or the episode's end makes them alike) is as right.
         if not tie:
             torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
 
