@@ -1,4 +1,4 @@
-"""Where the files that ship beside the code (robots, recipes, ready bundles) are: in a checkout, a pip install or a colcon install."""
+"""Where what ships beside the code (robots, recipes, ready bundles) is: in a checkout, a pip install or a colcon install."""
 
 from __future__ import annotations
 

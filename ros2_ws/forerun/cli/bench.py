@@ -86,7 +86,7 @@ def command(
     for one in chosen:
         module = import_module(f"forerun.bench.{_MODULES.get(one, one.value)}")
         with tempfile.TemporaryDirectory(prefix="forerun-bench-") as work, terminal.status(one.value) as status:
-            numbers = tuple(range(seeds or getattr(module, "SEEDS", 3)))
+            numbers = tuple(range(seeds or int(getattr(module, "SEEDS", 3))))
             options = Options(numbers, logs, Path(work), status.update, seconds, keep, steps)
             origin = provenance(called)
             try:

@@ -91,8 +91,9 @@ def settings(parameters: Parameters) -> Settings:
 
 def safety_settings(values: Mapping[str, Any]) -> SafetySettings:
     """The parameters ``safety.*`` among ``values``."""
-    given = {name.removeprefix("safety."): value for name, value in values.items() if name.startswith("safety.")}
-    return SafetySettings(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+    given: dict[str, Any] = {name.removeprefix("safety."): value for name, value in values.items() if name.startswith("safety.")}
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    return SafetySettings(**given)
 
 
 def rights(parameters: Parameters) -> Rights:
