@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,15 @@ _DOMAINS = range(1, 101)
 
 
 @pytest.fixture
-def domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+def domain() -> Iterator[int]:
     """A ROS_DOMAIN_ID that no other test on this machine uses at the moment."""
+    with own_domain() as number:
+        yield number
+
+
+@contextmanager
+def own_domain() -> Iterator[int]:
+    """Claims such an id and puts it into the environment."""
     folder = Path("/tmp/forerun-test-domains")
     folder.mkdir(exist_ok=True)
     start = os.getpid() % len(_DOMAINS)
@@ -30,9 +38,10 @@ def domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         except OSError:
             claim.close()
             continue
-        monkeypatch.setenv("ROS_DOMAIN_ID", str(number))
-        monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-        yield number
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("ROS_DOMAIN_ID", str(number))
+            environment.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+            yield number
         claim.close()
         return
     pytest.fail("all domain ids are taken")

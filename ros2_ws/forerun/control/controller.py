@@ -31,6 +31,7 @@ from forerun.control.states import Overheard, Refusal, State
 from forerun.control.succession import Succession, refuse_other_kind
 from forerun.control.thresholds import Thresholds
 from forerun.control.ticks import Tick, Verdict
+from forerun.control.watch import StateWatch
 from forerun_models.bundle import Bundle, Decision
 from forerun_sim.errors import InputError
 
@@ -52,8 +53,6 @@ class Controller:
     """
 
     _last: Vector | None
-    _state: State | None
-    _refused: str
     _decision: Decision | None
     _decided: Request | None
     _fresh: Request | None
@@ -84,6 +83,7 @@ class Controller:
         self._thresholds = Thresholds()
         self.succession = Succession(settings.swap, background or InlineBackground(), settings.budget, settings.seed)
         manifest = bundle.manifest
+        self.states = StateWatch(self._widest, manifest.velocity_limit, manifest.period)
         self._memory = Memory(manifest.period, self.limits, manifest.history + SPARE_ROWS)
         self.timing = Compensation(settings.compensate_delay, self._command_delay, settings.budget * manifest.period)
         self._acts = math.nan
@@ -177,7 +177,9 @@ class Controller:
     def begin(self) -> None:
         """Forgets everything but the bundle, as when the robot was elsewhere in the meantime."""
         self._inbox.clear()
+        self.states.clear()
         self._last = None
+        self._now, self._sent_at = -math.inf, math.nan
         self._forget(math.nan)
 
     def sent(self, time: float, command: Vector) -> None:
@@ -187,7 +189,7 @@ class Controller:
 
     def withheld(self, time: float, command: Vector) -> None:
         """The command that would have been sent, and when, had this not been a dry run."""
-        self._last = command
+        self._last, self._sent_at = command, time
         if self._fresh is not None:
             self.timing.send_delay.add(time - self._fresh.time)
             self._fresh = None
@@ -197,6 +199,7 @@ class Controller:
         if self._reset_wanted:
             self._reset_wanted = False
             self._forget(now)
+        self._let_go(now)
         self._take_limits()
         self._take_over()
         late = self._planner.reply(0.0)
@@ -229,7 +232,7 @@ class Controller:
         self._take_states(now)
         if self._last is None:
             self._last = safety.start_command(self.limits, None)
-        target = safety.safe_target(self.limits, self._last, self._fresh_velocity(now))
+        target = safety.safe_target(self.limits, self._last, self.states.velocity(now, self.limits.stale_after))
         if target is None or self._last is None:
             return None, True
         command = safety.limit_command(self.limits, target, self._last)
@@ -242,42 +245,45 @@ class Controller:
     def _prepare(self, now: float) -> str:
         """Why the state cannot be planned from, or nothing."""
         self._take_states(now)
-        if self._state is None:
-            return self._refused or "no state has arrived yet"
+        state = self.states.newest
+        if state is None:
+            return self.states.refused or "no state has arrived yet"
         if self._last is None:
-            self._last = safety.start_command(self.limits, self._state.position)
+            self._last = safety.start_command(self.limits, state.position)
             if self._last is not None:
                 self._memory.add_command(now, self._last)
-        fault, age = self._refused, now - self._state.time
+        fault, age = self.states.refused, now - state.time
         if not fault and age > self.limits.stale_after:
             fault = f"the newest state is {age:.3f} s old, allowed are {self.limits.stale_after:g} s"
         if fault:
             self._thresholds.no_state(fault, self.limits)
             return fault
-        found = safety.breach(self.limits, self._state.position, self._state.velocity)
+        found = safety.breach(self.limits, state.position, state.velocity)
         if found is not None and found.outside:
             self._thresholds.latch(found.reason)
         return found.reason if found is not None else self.stopped
 
     def _take_states(self, now: float) -> None:
+        if now < self._now:
+            self._forget_history(now)  # the robot's clock was set back, or its simulator started anew
+        self._now = now
         while self._inbox:
             item = self._inbox.popleft()
-            if isinstance(item, Refusal):
-                self._refused = item.reason
-                continue
             if isinstance(item, Overheard):
                 self._memory.add_command(self.timing.acting(item.time), item.command)
                 continue
-            if self._state is not None and item.time < self._state.time - max(1.0, self.limits.stale_after):
-                # The robot's clock was set back, or its simulator started anew: nothing before counts any more.
-                self._forget_history(item.time)
-            if self._memory.add_state(item):
-                self._state, self._refused = item, ""
+            state = self.states.judge(item, now, self.limits.stale_after)
+            if state is not None and self.states.anew:
+                self._forget_history(state.time)
+            if state is not None and self._memory.add_state(state):
+                self.states.accept(state)
 
-    def _fresh_velocity(self, now: float) -> Vector | None:
-        if self._state is None or self._refused or now - self._state.time > self.limits.stale_after:
-            return None
-        return self._state.velocity
+    def _let_go(self, now: float) -> None:
+        """After a pause of its own the controller begins where the robot's side went by itself: no effort, no velocity."""
+        timeout = self.bundle.manifest.command_timeout
+        if self._last is not None and now - self._sent_at > timeout:
+            self._last = np.where(self.limits.position_commanded, self._last, 0.0)
+            self._memory.add_command(self.timing.acting(self._sent_at + timeout), self._last)
 
     # Plan --------------------------------------------------------------------------------------------------------------
 
@@ -370,7 +376,7 @@ class Controller:
         verdict = Verdict.PLAN if fresh else Verdict.BRIDGED
         limited = bool((np.abs(command - wanted) > 1e-6).any())
         ahead = self._decided.start.begins + (step + 1) * self.bundle.manifest.period - now
-        return Tick(now, command, verdict, problem, self._state, decision, step, ahead, limited)
+        return Tick(now, command, verdict, problem, self.states.newest, decision, step, ahead, limited)
 
     def _row(self) -> int:
         """The plan's row for the moment at which this tick's command acts."""
@@ -381,16 +387,16 @@ class Controller:
     # Fall back ---------------------------------------------------------------------------------------------------------
 
     def _fall_back(self, now: float, reason: str) -> Tick:
-        target = safety.safe_target(self.limits, self._last, self._fresh_velocity(now))
+        target, command = safety.safe_target(self.limits, self._last, self.states.velocity(now, self.limits.stale_after)), None
         if self._last is None and target is not None:
             self._last = safety.start_command(self.limits, None)
-        command = None
         if target is not None and self._last is not None:
             command = safety.limit_command(self.limits, target, self._last)
+        state, cause = self.states.newest, self._thresholds.cause
         if self.stopped:
-            return Tick(now, command, Verdict.STOPPED, self.stopped, self._state, cause=self._thresholds.cause)
-        verdict = Verdict.WAITING if self._state is None and not self._refused else Verdict.SAFE
-        return Tick(now, command, verdict, reason, self._state, cause=self._thresholds.cause)
+            return Tick(now, command, Verdict.STOPPED, self.stopped, state, cause=cause)
+        verdict = Verdict.WAITING if state is None and not self.states.refused else Verdict.SAFE
+        return Tick(now, command, verdict, reason, state, cause=cause)
 
     # Bundles and beginnings --------------------------------------------------------------------------------------------
 
@@ -433,8 +439,7 @@ class Controller:
         self._forget_history(now)
 
     def _forget_history(self, now: float) -> None:
-        self._state = None
-        self._refused = ""
+        self.states.forget()
         self._memory.clear()
         if self._last is not None:
             self._memory.add_command(now, self._last)

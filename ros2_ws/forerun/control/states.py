@@ -94,4 +94,7 @@ class StateReader:
         missing = [name for name in self._joints if name not in names]
         if missing:
             raise StateRefused(f"joint_states has no joint '{missing[0]}'; it has: {', '.join(names) or 'none'}")
+        twice = [name for name in self._joints if list(names).count(name) > 1]
+        if twice:
+            raise StateRefused(f"joint_states names joint '{twice[0]}' more than once")
         return np.array([list(names).index(name) for name in self._joints], dtype=np.intp)

@@ -34,6 +34,7 @@ from forerun.nodes.diagnostics import Diagnostics
 from forerun.nodes.lifecycle import GuardedNode
 from forerun.nodes.outputs import Outputs
 from forerun.nodes.parameters import Parameters
+from forerun.nodes.peers import Peers
 from forerun.nodes.running import run
 from forerun.nodes.session import Session, make_pacer
 from forerun_models.bundle import Bundle, load
@@ -135,6 +136,8 @@ class ControllerNode(GuardedNode):
         if dry_run:
             commands = self.create_subscription(Float64MultiArray, manifest.commands_topic, self._on_others, qos.COMMANDS_IN)
             self._inputs.append(commands)
+        self._diagnostics.refused_goal = ""
+        self._diagnostics.peers = Peers(self, manifest.joint_states_topic, manifest.commands_topic, dry_run)
         assert self._session is not None
         if isinstance(self._session.pacer, ClockPacer):
             # After joint_states: the state of a moment should be known when the clock says that it is this moment.
@@ -177,7 +180,7 @@ class ControllerNode(GuardedNode):
                 self._loader.close()
             if self._session is not None:
                 self._session.close()
-            self._session = self._loader = self._reader = None
+            self._session = self._loader = self._reader = self._diagnostics.peers = None
 
     def _refuse_change(self, name: str) -> str:
         if self._session is not None and not name.startswith("safety."):
@@ -215,6 +218,8 @@ class ControllerNode(GuardedNode):
             if real_time:
                 age = (self.get_clock().now().nanoseconds - stamp) * 1e-9 if stamp else None
                 moment = measured_at(arrived, age)
+            elif not stamp and isinstance(session.pacer, ClockPacer):
+                moment = session.pacer.now or 0.0
             position, velocity = reader.read(message.name, message.position, message.velocity)
         except StateRefused as error:
             session.controller.refuse(str(error))
@@ -242,10 +247,14 @@ class ControllerNode(GuardedNode):
     def _on_goal(self, message: Float64MultiArray) -> None:
         if self._session is None:
             return
+        refused, before = "", self._diagnostics.refused_goal
         try:
             self._session.controller.set_goal(message.data)
         except InputError as error:
-            self.get_logger().error(f"goal refused: {error}")
+            refused = str(error)
+        self._diagnostics.refused_goal = refused
+        if refused and refused != before:
+            self.get_logger().error(f"goal refused: {refused}")
 
     # Bundles -----------------------------------------------------------------------------------------------------------
 

@@ -14,14 +14,18 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 
+from forerun.control.pacers import ClockPacer, StepPacer
 from forerun.control.safety import EmergencyStop
 from forerun.control.ticks import Verdict
 from forerun.nodes import qos
 from forerun.nodes.parameters import Parameters
+from forerun.nodes.peers import Peers
 from forerun.nodes.session import Session
 
 _WINDOW = 5.0
 """Rates are those of the last seconds [s]."""
+_STANDSTILL = 1.0
+"""Without a tick for so long [s] something is wrong, or simulated time is paused."""
 _SLOW = 0.95
 """Share of the nominal rate below which the timing is a warning."""
 _LEVELS = {
@@ -54,10 +58,13 @@ class Diagnostics:
 
     Attributes:
         refused_bundle: why the last announced bundle was refused; empty where it was not.
+        refused_goal: why the last goal was refused; empty where it was not.
+        peers: who else publishes the robot's topics, None where nothing is configured.
     """
 
     def __init__(self, node: Node, parameters: Parameters, estop: EmergencyStop) -> None:
-        self.refused_bundle = ""
+        self.refused_bundle = self.refused_goal = ""
+        self.peers: Peers | None = None
         self._node = node
         self._parameters = parameters
         self._estop = estop
@@ -65,7 +72,8 @@ class Diagnostics:
         self._samples: deque[_Sample] = deque()
         self._arrived, self._arrived_at = 0, -np.inf
         self._stop = ("none", "never")
-        self._last: tuple[bytes, str] = (b"", "")
+        self._last: tuple[bytes, str, str] = (b"", "", "")
+        self._ticked = (-1, 0.0)
         self._decides = ""
         self._due = 0.0
 
@@ -91,14 +99,16 @@ class Diagnostics:
         """
         now = time.monotonic()
         self._sample(session, now)
-        level, message = self._level(session, failure, finalized)
+        if self.peers is not None:
+            self.peers.look(now)
+        level, message = self._level(session, failure, finalized, now)
         # A number that grows, such as an age, is no change.
-        said = level, message.split(" is ")[0]
-        changed = said != self._last
+        said = level, message.split(" is ")[0], self._states(session, now)[1].split(" is ")[0] if session is not None else ""
+        changed, logged = said != self._last, said[:2] != self._last[:2]
         # rclpy wants each line of code to log at one severity.
-        if changed and level == DiagnosticStatus.WARN:
+        if logged and level == DiagnosticStatus.WARN:
             self._node.get_logger().warning(message)
-        if changed and level == DiagnosticStatus.ERROR:
+        if logged and level == DiagnosticStatus.ERROR:
             self._node.get_logger().error(message)
         decides = session.controller.bundle.digest if session is not None else ""
         if changed or decides != self._decides or now >= self._due:
@@ -107,15 +117,19 @@ class Diagnostics:
 
     # Control -----------------------------------------------------------------------------------------------------------
 
-    def _level(self, session: Session | None, failure: str, finalized: bool) -> tuple[bytes, str]:
+    def _level(self, session: Session | None, failure: str, finalized: bool, now: float) -> tuple[bytes, str]:
         if session is None and finalized:
             return DiagnosticStatus.OK, "shut down"
         if session is None:
             return (DiagnosticStatus.ERROR, failure) if failure else (DiagnosticStatus.OK, "not configured")
         if not session.running:
+            self._ticked = -1, now
             stopped = session.controller.stopped or failure
             return (DiagnosticStatus.WARN, f"inactive: {stopped}") if stopped else (DiagnosticStatus.OK, "inactive")
         tick = session.latest
+        standstill = self._standstill(session, now)
+        if standstill:
+            return (DiagnosticStatus.ERROR if session.pacer.real_time else DiagnosticStatus.WARN), standstill
         if tick is None:
             return DiagnosticStatus.WARN, "no tick yet"
         message = f"{tick.verdict.value}: {tick.reason}" if tick.reason else "running"
@@ -124,7 +138,25 @@ class Diagnostics:
             return DiagnosticStatus.WARN, "running: the model's members disagree more than its bundle's threshold"
         if level == DiagnosticStatus.OK and self.refused_bundle:
             return DiagnosticStatus.WARN, f"running; bundle refused: {self.refused_bundle}"
+        if level == DiagnosticStatus.OK and self.refused_goal:
+            return DiagnosticStatus.WARN, f"running; goal refused, the one before holds: {self.refused_goal}"
+        if level == DiagnosticStatus.OK and self.peers is not None and self.peers.problem:
+            return DiagnosticStatus.WARN, f"running; {self.peers.problem}"
         return level, message
+
+    def _standstill(self, session: Session, now: float) -> str:
+        """Why there are no ticks, where there should be some."""
+        ticks, pacer = session.statistics.ticks, session.pacer
+        if self._ticked[0] != ticks or not self._samples:
+            self._ticked = ticks, now
+        if now - self._ticked[1] < _STANDSTILL:
+            return ""
+        if isinstance(pacer, ClockPacer):
+            said = f"at {pacer.now:.3f} s" if pacer.now is not None else "and has never said the time"
+            return f"paused: /clock stands still {said}; no commands are sent"
+        if isinstance(pacer, StepPacer):
+            return "paused: in lockstep no state comes, so no commands are sent"
+        return "the control loop hangs; no commands are sent"
 
     def _control(self, session: Session | None) -> Values:
         if session is not None:
@@ -134,6 +166,8 @@ class Diagnostics:
             "emergency stop": self._estop.latched,
             "dry run": self._parameters["dry_run"],
             "safety.scale": self._parameters["safety.scale"],
+            "refused goal": self.refused_goal or "none",
+            "other publishers of commands": (", ".join(self.peers.commanders) if self.peers is not None else "") or "none",
             "reason of the last stop": reason,
             "time of the last stop": moment,
         }
@@ -201,11 +235,19 @@ class Diagnostics:
             "rate of states [Hz]": self._rate("arrived"),
             "age of the state [s]": age,
             "oldest state that is used [s]": allowed,
+            "publishers of states": ", ".join(self.peers.states) if self.peers is not None else "",
         }
         if not self._arrived:
             return DiagnosticStatus.STALE, "no state has arrived yet", values
+        refused = session.controller.states.refused
         if age > allowed:
-            return DiagnosticStatus.STALE, f"the newest state is {age:.2f} s old", values
+            arrive = now - self._arrived_at < max(allowed, 1.0)
+            text = f"states arrive, but the newest that can be used is {age:.2f} s old"
+            return DiagnosticStatus.STALE, text if arrive else f"the newest state is {age:.2f} s old", values
+        if session.running and refused:
+            return DiagnosticStatus.ERROR, f"states arrive, but cannot be used: {refused}", values
+        if self.peers is not None and self.peers.doubled_states:
+            return DiagnosticStatus.WARN, self.peers.doubled_states, values
         return DiagnosticStatus.OK, "states arrive", values
 
     # Bundle ------------------------------------------------------------------------------------------------------------

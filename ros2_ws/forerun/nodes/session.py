@@ -149,7 +149,7 @@ class Session:
 
     def _tick(self, now: float) -> None:
         begin = time.monotonic_ns()
-        if isinstance(self.pacer, StepPacer) and now <= self._answered:
+        if isinstance(self.pacer, StepPacer) and now == self._answered:
             self.outputs.send_again()
             return
         tick = self.controller.tick(now)
