@@ -177,7 +177,6 @@ class Controller:
     def begin(self) -> None:
         """Forgets everything but the bundle, as when the robot was elsewhere in the meantime."""
         self._inbox.clear()
-        self.states.clear()
         self._last = None
         self._now, self._sent_at = -math.inf, math.nan
         self._forget(math.nan)
@@ -435,6 +434,7 @@ class Controller:
 
     def _forget(self, now: float) -> None:
         self._thresholds.reset()
+        self.states.clear()
         self._random = np.random.default_rng(self._settings.seed)
         self._forget_history(now)
 

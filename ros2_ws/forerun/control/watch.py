@@ -62,7 +62,7 @@ class StateWatch:
         """As at the beginning."""
         self._before: State | None = None
         self._jumps: deque[float] = deque(maxlen=3)
-        self._why = ""
+        self._why, self._jumped = "", False
         self._same_since, self._same = math.nan, 0
         self.forget()
 
@@ -81,10 +81,8 @@ class StateWatch:
         if reason:
             self.refused = reason
             return None
-        last = self.newest
-        self.anew = last is not None and (
-            item.time - last.time > max(stale_after, self._gap) or bool(self._jump(last, item, stale_after))
-        )
+        late = self.newest is not None and item.time - self.newest.time > max(stale_after, self._gap)
+        self.anew, self._jumped = late or self._jumped, False
         return item
 
     def accept(self, state: State) -> None:
@@ -106,7 +104,7 @@ class StateWatch:
         jump = self._jump(before, state, stale_after)
         if jump:
             self._jumps.append(state.time)
-            self._why = self._why or jump
+            self._why, self._jumped = self._why or jump, True
         return self._unsettled(state.time) or self._repeated(before, state, stale_after)
 
     def _unsettled(self, time: float) -> str:
@@ -114,7 +112,7 @@ class StateWatch:
         if not self._jumps:
             return ""
         series = len(self._jumps) == self._jumps.maxlen and self._jumps[-1] - self._jumps[0] < _PEACE
-        if 0 <= time - self._jumps[-1] < (_PEACE if series else self._isolated):
+        if 0 <= time - self._jumps[-1] < (_PEACE if series else self._isolated - 1e-6):
             return self._why
         if time - self._jumps[-1] >= _PEACE or time < self._jumps[-1]:
             self._jumps.clear()
