@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from forerun.control.rights import reset_priority, set_priority
+from forerun.control.rights import reset_priority, set_affinity, set_priority
 
 Job = Callable[[], Any]
 
@@ -75,7 +76,8 @@ class BackgroundThread:
     """Works in a thread of its own.
 
     Where the loop runs with real-time priority the thread has the lowest one: above all ordinary processes, one of which could
-    otherwise suspend it while it holds the interpreter, and below everything else that asked for priority.
+    otherwise suspend it while it holds the interpreter, and below everything else that asked for priority. It runs on the cores
+    of the thread that makes the object.
 
     Args:
         priority: SCHED_FIFO priority of the loop, 0 for none.
@@ -86,6 +88,7 @@ class BackgroundThread:
     def __init__(self, priority: int = 0) -> None:
         self._priority = priority
         self._abandoned = 0
+        self._cores = sorted(os.sched_getaffinity(0))
         self._start()
 
     @property
@@ -124,9 +127,10 @@ class BackgroundThread:
         threading.Thread(target=self._work, args=(self._jobs, self._results), name="shadow", daemon=True).start()
 
     def _work(self, jobs: queue.SimpleQueue[Job | None], results: queue.SimpleQueue[Any]) -> None:
-        # A thread begins with the priority of the one that made it, which may be the loop's. A refusal is the loop's to report:
-        # it asks for more.
+        # A thread begins with the priority and the cores of the one that made it, which may be the loop's. A refusal is the
+        # loop's to report: it asks for more.
         reset_priority(0)
+        set_affinity(0, self._cores)
         set_priority(0, min(self._priority, 1))
         while (job := jobs.get()) is not None:
             results.put(job())

@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 
 from forerun.control import safety
 from forerun.control.background import Background, InlineBackground
+from forerun.control.bounds import Bounds
 from forerun.control.delay import Compensation
 from forerun.control.limits import Limits, SafetySettings, Vector
 from forerun.control.live_error import SPARE_ROWS
 from forerun.control.memory import Memory
-from forerun.control.planning import Planner, Reply, Request, unusable
+from forerun.control.planning import Planner, Reply, Request, disagrees, unusable
 from forerun.control.settings import Settings
 from forerun.control.states import Overheard, Refusal, State
 from forerun.control.succession import Succession, refuse_other_kind
@@ -68,22 +69,20 @@ class Controller:
     ) -> None:
         self._settings = settings
         self._planner = planner
-        self._widest = Limits.of(bundle.manifest)
-        self._outer = self._widest.tightened(settings.safety)
-        self._offered_limits: Limits | None = None
+        self._bounds = Bounds(bundle.manifest, settings.safety)
         self._inbox: deque[State | Refusal | Overheard] = deque(maxlen=4096)
         self._goal: NDArray[np.float32] = bundle.manifest.goal_default.astype(np.float32)
         self._asked: Request | None = None
         self._reset_wanted = False
         self.bundle = bundle
         self.previous: Bundle | None = None
-        self.limits = self._outer
+        self.limits = self._bounds.present
         self.swaps = 0
         self.stop = stop or safety.EmergencyStop()
         self._thresholds = Thresholds()
         self.succession = Succession(settings.swap, background or InlineBackground(), settings.budget, settings.seed)
         manifest = bundle.manifest
-        self.states = StateWatch(self._widest, manifest.velocity_limit, manifest.period)
+        self.states = StateWatch(self._bounds.widest, manifest.velocity_limit, manifest.period)
         self._memory = Memory(manifest.period, self.limits, manifest.history + SPARE_ROWS)
         self.timing = Compensation(settings.compensate_delay, self._command_delay, settings.budget * manifest.period)
         self._acts = math.nan
@@ -126,7 +125,7 @@ class Controller:
             InputError: it does not fit the running one, or was rolled back; the running one goes on.
         """
         refuse_other_kind(self.bundle, bundle)
-        Limits.of(bundle.manifest).within(self._offered_limits or self._outer)
+        Limits.of(bundle.manifest).within(self._bounds.wanted)
         self.succession.propose(bundle)
 
     def rollback(self) -> Bundle:
@@ -146,13 +145,11 @@ class Controller:
         Raises:
             InputError: they are looser than that bundle's, or leave the running one no room; the present ones stay.
         """
-        self._offered_limits = self.check_limits(settings)
+        self._bounds.offer(settings, self.bundle.manifest)
 
-    def check_limits(self, settings: SafetySettings) -> Limits:
-        """What ``offer_limits`` would make the outer limits; raises as it does."""
-        outer = self._widest.tightened(settings)
-        Limits.of(self.bundle.manifest).within(outer)
-        return outer
+    def check_limits(self, settings: SafetySettings) -> None:
+        """Raises as ``offer_limits`` would."""
+        self._bounds.check(settings, self.bundle.manifest)
 
     def request_reset(self) -> str:
         """Starts anew from the next tick on: stop released, history, plan and carry forgotten. Returns why not, or nothing."""
@@ -178,7 +175,7 @@ class Controller:
         """Forgets everything but the bundle, as when the robot was elsewhere in the meantime."""
         self._inbox.clear()
         self._last = None
-        self._now, self._sent_at = -math.inf, math.nan
+        self._now, self._sent_at, self._ticked = -math.inf, math.nan, math.nan
         self._forget(math.nan)
 
     def sent(self, time: float, command: Vector) -> None:
@@ -188,7 +185,7 @@ class Controller:
 
     def withheld(self, time: float, command: Vector) -> None:
         """The command that would have been sent, and when, had this not been a dry run."""
-        self._last, self._sent_at = command, time
+        self._last, self._sent_at, self._ticked = command, time, self._now
         if self._fresh is not None:
             self.timing.send_delay.add(time - self._fresh.time)
             self._fresh = None
@@ -203,7 +200,7 @@ class Controller:
         self._take_over()
         late = self._planner.reply(0.0)
         if late is not None:
-            self._accept(late)
+            self._accept(late, now)
         fault = self._prepare(now)
         if fault:
             return self._fall_back(now, fault)
@@ -220,21 +217,22 @@ class Controller:
             stopped=bool(self.stopped),
             grid=self._memory.grid,
             running=self.bundle,
-            outer=self._outer,
+            outer=self._bounds.present,
         )
 
     def wind_down(self, now: float) -> tuple[Vector | None, bool]:
         """The next command on the way to standing still for good, and whether it is the last.
 
-        Ends at zero effort or velocity and at the last position: nobody will be there to damp any more.
+        Ends at zero effort or velocity and at the last position: nobody will be there to damp any more. Takes no further
+        states, so that damping ends, too; for any thread once the loop has ended.
         """
-        self._take_states(now)
+        self._now = now
         if self._last is None:
             self._last = safety.start_command(self.limits, None)
         target = safety.safe_target(self.limits, self._last, self.states.velocity(now, self.limits.stale_after))
         if target is None or self._last is None:
             return None, True
-        command = safety.limit_command(self.limits, target, self._last)
+        command = self._limited(now, target, self._last)
         rest = np.where(self.limits.position_commanded, command, 0.0)
         rest = np.clip(rest, self.limits.command_lower, self.limits.command_upper)
         return command, bool((command == rest).all())
@@ -312,7 +310,7 @@ class Controller:
         else:
             self._acts = start.acts
         reply = self._planner.reply(max(patience - spent, 0.0))
-        return self._overdue("the plan is late") if reply is None else self._accept(reply)
+        return self._overdue("the plan is late") if reply is None else self._accept(reply, now)
 
     def _due(self, now: float) -> bool:
         """Whether it is time for another plan: at every tick, or once a control period where commands come more often."""
@@ -325,12 +323,12 @@ class Controller:
         ticks = self.limits.ticks_per_period
         return "" if ticks > 1 and self._decision is not None and self._row() < ticks else problem
 
-    def _accept(self, reply: Reply) -> str:
+    def _accept(self, reply: Reply, now: float) -> str:
         """Keeps the plan of a reply if it can be used; returns what is wrong with it."""
         if reply.request is self._forgotten:
             return "the plan is from before the reset"
         own = reply.request.bundle is self.bundle
-        problem = reply.error or unusable(reply.decision, len(self.limits.actions))
+        problem = reply.error or unusable(reply.decision, reply.request.bundle.manifest)
         if problem:
             if own:
                 self._carry, self._carried_at = self.bundle.start(), math.nan
@@ -338,15 +336,14 @@ class Controller:
         assert reply.decision is not None
         if own:
             self._carry, self._carried_at = reply.decision.carry, reply.request.start.acts
-        allowed = self.limits.allowed_disagreement
-        if reply.decision.disagreement > allowed:
-            problem = f"the plan's disagreement is {reply.decision.disagreement:.3g}, allowed is {allowed:.3g}"
-            self._thresholds.disagreed(problem, self.limits)
-            return problem
+        if odd := disagrees(reply.decision, reply.request.bundle, self.limits.allowed_disagreement):
+            self._thresholds.disagreed(f"the plan's {odd}", self.limits)
+            return f"the plan's {odd}"
         if own or self._decision is None:
             self._decision, self._decided = reply.decision, reply.request
             self._fresh = reply.request if own else None
-            self._thresholds.planned()
+            if self.timing.acting(now) < reply.request.start.acts + len(reply.decision.plan) * self.limits.period:
+                self._thresholds.planned()
         return ""
 
     # Validate ----------------------------------------------------------------------------------------------------------
@@ -362,7 +359,8 @@ class Controller:
             self._thresholds.good(self.limits)
         else:
             self._thresholds.no_plan(reason, self.limits)
-        standing = self._thresholds.latched or self._thresholds.halted
+        # Again: the emergency stop may have been pressed while the plan was computed.
+        standing = self.stopped or self._thresholds.halted
         if decision is None or ended or standing:
             return self._fall_back(now, standing or reason)
         window = decision.predicted[step : step + self.limits.max_misses + 1]
@@ -371,7 +369,7 @@ class Controller:
             return self._fall_back(now, found.reason)
         wanted = decision.plan[row].astype(np.float64)
         assert self._last is not None and self._decided is not None
-        command = safety.limit_command(self.limits, wanted, self._last)
+        command = self._limited(now, wanted, self._last)
         verdict = Verdict.PLAN if fresh else Verdict.BRIDGED
         limited = bool((np.abs(command - wanted) > 1e-6).any())
         ahead = self._decided.start.begins + (step + 1) * self.bundle.manifest.period - now
@@ -390,18 +388,22 @@ class Controller:
         if self._last is None and target is not None:
             self._last = safety.start_command(self.limits, None)
         if target is not None and self._last is not None:
-            command = safety.limit_command(self.limits, target, self._last)
+            command = self._limited(now, target, self._last)
         state, cause = self.states.newest, self._thresholds.cause
         if self.stopped:
             return Tick(now, command, Verdict.STOPPED, self.stopped, state, cause=cause)
         verdict = Verdict.WAITING if state is None and not self.states.refused else Verdict.SAFE
         return Tick(now, command, verdict, reason, state, cause=cause)
 
+    def _limited(self, now: float, wanted: Vector, last: Vector) -> Vector:
+        # From tick to tick, not from publication to publication: a tick's computing time would shrink the next one's step.
+        return safety.limit_command(self.limits, wanted, last, now - self._ticked)
+
     # Bundles and beginnings --------------------------------------------------------------------------------------------
 
     def _take_over(self) -> None:
         """The plan of the bundle before stays, to bridge until this one's first is there."""
-        heir = self.succession.due(self.bundle, self._outer)
+        heir = self.succession.due(self.bundle, self._bounds.present)
         if heir is None:
             return
         if self.previous is not None:
@@ -416,16 +418,11 @@ class Controller:
         self._memory.widen(self.succession.rows_needed(self.bundle) + SPARE_ROWS)
 
     def _take_limits(self) -> None:
-        outer, self._offered_limits = self._offered_limits, None
-        if outer is None:
-            return
         try:
-            self.limits = Limits.of(self.bundle.manifest).within(outer)
+            self.limits = self._bounds.take(self.bundle.manifest) or self.limits
         except InputError as error:
-            # A bundle with other limits took over since they were checked.
+            # A reset alone does not help: the next tick says the same again.
             self._thresholds.latch(f"the safety parameters do not fit the bundle: {error}")
-            return
-        self._outer = outer
 
     @property
     def _command_delay(self) -> float:

@@ -129,10 +129,10 @@ class Limits:
         """Plans with more are not executed (inf: all are)."""
         return min(self.max_disagreement, self.disagreement_bound)
 
-    @property
-    def step(self) -> Vector:
-        """[A] largest change from one command to the next."""
-        return self.slew * self.period
+    def step(self, elapsed: float) -> Vector:
+        """[A] largest change from one command to the next, ``elapsed`` seconds later; a period at most counts."""
+        # Of no time at all a picosecond is left: without a slew limit the step is infinite, too.
+        return self.slew * (max(elapsed, 1e-12) if elapsed < self.period else self.period)
 
     def tightened(self, settings: SafetySettings) -> Limits:
         """These limits with ``settings`` applied.

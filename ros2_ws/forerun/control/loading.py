@@ -58,6 +58,9 @@ def warm_up(bundle: Bundle) -> None:
     expected = (manifest.horizon * manifest.commands_per_step, manifest.action_size)
     if decision.plan.shape != expected:
         raise InputError(f"{bundle.path}/act.onnx: plans {decision.plan.shape}, bundle.json says {expected}")
+    predicted, states = decision.predicted, (manifest.horizon, manifest.state_size)
+    if predicted.size and predicted.shape != states:
+        raise InputError(f"{bundle.path}/act.onnx: predicts {predicted.shape}, bundle.json says {states}")
 
 
 class BundleLoader:

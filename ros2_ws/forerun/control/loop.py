@@ -53,13 +53,13 @@ class Loop:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        for reason in self._rights.claim(0):
-            self._refused(reason)
-        wake_precisely()
-        gc.collect()
-        gc.freeze()
-        gc.disable()
         try:
+            for reason in self._rights.claim(0):
+                self._refused(reason)
+            wake_precisely()
+            gc.collect()
+            gc.freeze()
+            gc.disable()
             self._pacer.start()
             ticks = 0
             while not self._ending.is_set():

@@ -7,6 +7,7 @@ taken when it is there.
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forerun.control.delay import Start, predict_forward
-from forerun_models.bundle import Bundle, Carry, Decision
+from forerun_models.bundle import Bundle, Carry, Decision, Manifest
 
 
 @dataclass(frozen=True)
@@ -81,18 +82,31 @@ def decide(request: Request) -> Reply:
     return Reply(request, decision, "", time.perf_counter() - begin)
 
 
-def unusable(decision: Decision | None, actions: int) -> str:
-    """Why the plan of a ``decision`` cannot be executed on a robot of that many actions; empty if it can."""
+def unusable(decision: Decision | None, manifest: Manifest) -> str:
+    """Why the plan of a ``decision`` cannot be executed on the manifest's robot; empty if it can."""
     if decision is None:
         return "it gave no plan"
-    plan = decision.plan
-    if plan.ndim != 2 or plan.shape[1] != actions or not len(plan):
+    plan, predicted = decision.plan, decision.predicted
+    if plan.ndim != 2 or plan.shape[1] != manifest.action_size or not len(plan):
         return f"its plan has the shape {plan.shape}"
-    if not (np.isfinite(plan).all() and np.isfinite(decision.predicted).all()):
+    if predicted.size and predicted.shape != (manifest.horizon, manifest.state_size):
+        return f"it predicts states of the shape {predicted.shape}"
+    if not (np.isfinite(plan).all() and np.isfinite(predicted).all()):
         return "its plan is not finite"
     if np.isneginf(decision.value):
         return "no sequence that it tried has a finite return"
     return ""
+
+
+def disagrees(decision: Decision, bundle: Bundle, allowed: float) -> str:
+    """Why a plan must not be executed for its ``disagreement``; empty if it may. ``allowed`` may be infinite.
+
+    A model whose spread is not a number has members that left all bounds; without a model there is nobody to disagree.
+    """
+    found = decision.disagreement
+    if found <= allowed or math.isinf(allowed) or (math.isnan(found) and not bundle.has_model):
+        return ""
+    return f"disagreement is {found:.3g}, allowed is {allowed:.3g}"
 
 
 class InlinePlanner:

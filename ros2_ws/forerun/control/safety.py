@@ -1,12 +1,14 @@
 """Limits, watch and safe action, as functions of their inputs.
 
 What is published has passed ``limit_command``: finite, within the command limits, and no further from the last command than
-the slew limit allows. What the robot does is watched by ``breach``. What happens when the plan may not be executed is
+the slew limit allows in the time since then. What the robot does is watched by ``breach``. What happens when the plan may not be executed is
 ``safe_target``, approached through ``limit_command`` as well.
 """
 
 from __future__ import annotations
 
+import math
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,15 +25,18 @@ class Breach:
     outside: bool
 
 
-def limit_command(limits: Limits, wanted: Vector, last: Vector) -> Vector:
-    """The admissible command nearest to ``wanted`` [A], given the one sent ``last`` [A].
+def limit_command(limits: Limits, wanted: Vector, last: Vector, elapsed: float = math.inf) -> Vector:
+    """The admissible command nearest to ``wanted`` [A], given the one sent ``last`` [A], ``elapsed`` seconds ago.
+
+    The slew limit holds per second: ticks that come early may change the command by less. More than a period since ``last``
+    counts as one, and so does nan (nothing was sent yet).
 
     The slew limit comes first: from outside the command limits (a bundle with narrower ones took over) the command walks back
     in, it does not jump. ``wanted`` must be finite.
     """
     inside = np.clip(wanted, limits.command_lower, limits.command_upper)
     # The rounding of last + step must not make the step larger than the limit.
-    step = limits.step * (1 - 1e-9)
+    step = limits.step(elapsed) * (1 - 1e-9)
     return np.asarray(np.clip(inside, last - step, last + step))
 
 
@@ -124,15 +129,17 @@ def predicted_breach(limits: Limits, predicted: NDArray[np.float32]) -> Breach |
 
 
 class EmergencyStop:
-    """A latch. ``press`` stops at once; only ``release`` and then ``reset`` let the robot move again."""
+    """A latch. ``press`` stops at once; only ``release`` and then ``reset`` let the robot move again. For any thread."""
 
     def __init__(self) -> None:
         self.pressed = False
         self.latched = False
+        self._changing = threading.Lock()
 
     def press(self) -> None:
         """Stops, and stays stopped."""
-        self.pressed = self.latched = True
+        with self._changing:
+            self.pressed = self.latched = True
 
     def release(self) -> None:
         """Allows a reset; the robot stays stopped until then."""
@@ -140,6 +147,7 @@ class EmergencyStop:
 
     def reset(self) -> bool:
         """Whether the robot may move again: false while the stop is pressed."""
-        if not self.pressed:
-            self.latched = False
-        return not self.latched
+        with self._changing:  # a press in between must not be undone
+            if not self.pressed:
+                self.latched = False
+            return not self.latched

@@ -21,7 +21,7 @@ import numpy as np
 
 from forerun.control.limits import Limits
 from forerun.control.live_error import Comparison, LiveRows, incomparable
-from forerun.control.planning import Request, decide, unusable
+from forerun.control.planning import Request, decide, disagrees, unusable
 from forerun.control.safety import predicted_breach
 from forerun.grid import LiveGrid
 from forerun_models.bundle import Bundle, Decision
@@ -139,13 +139,12 @@ class Shadow:
         decision = reply.decision
         if decision is None:
             return Rehearsal(request, None, seconds, f"the planner failed: {reply.error}", "", running_odd)
-        failed = unusable(decision, len(self.limits.actions))
+        failed = unusable(decision, self.candidate.manifest)
         return Rehearsal(request, decision, seconds, failed, "" if failed else self._odd_about(decision), running_odd)
 
     def _odd_about(self, decision: Decision) -> str:
-        allowed = self.limits.allowed_disagreement
-        if decision.disagreement > allowed:
-            return f"its disagreement is {decision.disagreement:.3g}, allowed is {allowed:.3g}"
+        if odd := disagrees(decision, self.candidate, self.limits.allowed_disagreement):
+            return f"its {odd}"
         if not decision.predicted.size:
             return ""
         found = predicted_breach(self.limits, decision.predicted[: self.limits.max_misses + 1])

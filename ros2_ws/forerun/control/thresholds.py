@@ -1,7 +1,8 @@
 """Thresholds: how much may go wrong in a row before the robot stops, and how it moves again.
 
-Three things are counted: ticks without a usable state (``stale``), ticks without a plan in time (``misses``), and plans about
-which the model's members disagree too much (``disagreement``). Below its threshold each is passed over: the safe action for as
+Three things are watched: ticks without a usable state (``stale``), ticks without a plan in time (``misses``), and plans about
+which the model's members disagree too much (``disagreement``). The first two share one count, of ticks in a row without a plan:
+neither hides the other, and what happens in the tick that exceeds the threshold is the cause. Below its threshold each is passed over: the safe action for as
 long as there is no state, a slice of the last plan where there is no good one. Above it the robot stands by its safe action,
 either until ``~/reset`` (``latch``) or until ``recover_after`` ticks in a row were good (``resume``).
 """
@@ -28,8 +29,7 @@ class Thresholds:
     def reset(self) -> None:
         """Begins anew."""
         self.latched = self.halted = self.cause = ""
-        self._misses = self._disagreeing = self._good = 0
-        self._odd = False
+        self._misses = self._disagreeing = self._good = self._odd = 0
 
     @property
     def misses(self) -> int:
@@ -48,10 +48,10 @@ class Thresholds:
             self._exceeded(STALE, reason, limits)
 
     def no_plan(self, reason: str, limits: Limits) -> None:
-        """A tick without a plan of its own; one whose plan disagreed is counted as that alone."""
+        """A tick without a plan of its own; those whose plan disagreed are counted as that alone."""
         self._good = 0
-        odd, self._odd = self._odd, False
-        if odd:
+        if self._odd:
+            self._odd -= 1
             return
         self._misses += 1
         if self._misses > limits.max_misses * limits.ticks_per_period:
@@ -59,18 +59,18 @@ class Thresholds:
 
     def disagreed(self, reason: str, limits: Limits) -> None:
         """A plan that must not be executed for its disagreement."""
-        self._good, self._odd = 0, True
+        # A plan is for a control period: as many ticks would have been its.
+        self._good, self._odd = 0, limits.ticks_per_period
         self._disagreeing += 1
         if self._disagreeing > limits.max_disagreeing:
             self._exceeded(DISAGREEMENT, f"{self._disagreeing} plans in a row disagree: {reason}", limits)
 
     def planned(self) -> None:
         """A plan that can be used, in time or not."""
-        self._misses = self._disagreeing = 0
+        self._misses = self._disagreeing = self._odd = 0
 
     def good(self, limits: Limits) -> None:
         """A tick with a state and with a plan in time: enough of them in a row end a stop that may end by itself."""
-        self._odd = False
         self._good += 1
         if self.halted and self._good >= limits.recover_after * limits.ticks_per_period:
             self.halted = self.cause = ""

@@ -40,7 +40,7 @@ def test_commands_never_leave_limits_or_slew(wanted: list[tuple[float, float]]) 
     for pair in wanted:
         command = safety.limit_command(LIMITS, np.array(pair), last)
         assert (command >= LIMITS.command_lower).all() and (command <= LIMITS.command_upper).all()
-        assert (np.abs(command - last) <= LIMITS.step).all()
+        assert (np.abs(command - last) <= LIMITS.step(np.inf)).all()
         last = command
 
 
@@ -49,7 +49,7 @@ def test_commands_never_leave_limits_or_slew(wanted: list[tuple[float, float]]) 
 def test_wanted_command_is_reached_in_the_fewest_steps(wanted: float, start: float) -> None:
     target = float(np.clip(wanted, -10, 10))
     last = np.array([start, 0.0])
-    needed = math.ceil(abs(target - start) / LIMITS.step[0] * (1 + 1e-6))
+    needed = math.ceil(abs(target - start) / LIMITS.step(np.inf)[0] * (1 + 1e-6))
     for _ in range(needed):
         last = safety.limit_command(LIMITS, np.array([wanted, 0.0]), last)
     assert last[0] == pytest.approx(target, abs=1e-5)
