@@ -109,7 +109,7 @@ def test_simulator_and_controller_survive_each_others_pauses(processes: Processe
         probe.until_status("paused: /clock stands still", WARN)
         simulator.send(signal.SIGCONT)
         probe.until_status("running")
-        probe.until_commands(25)
+        probe.until(lambda: len(drive) > 50, "the drives' efforts are heard")
         controller.kill()
         count = len(drive)
         end = drive[-1][0]
@@ -118,6 +118,24 @@ def test_simulator_and_controller_survive_each_others_pauses(processes: Processe
         assert all(abs(effort) < 1.0 for stamp, effort in drive[count:] if stamp > end + COMMAND_TIMEOUT + 0.5)
         commands_whole(probe)
         assert "Traceback" not in controller.output + simulator.output
+
+
+def test_lockstep_simulator_that_starts_anew_is_followed(processes: Processes, domain: int, tmp_path: Path) -> None:
+    bundle = faulty_bundle(tmp_path / "still", Law(gain=((-20.0, 0.0, -10.0, 0.0),), bias=(6.0,)))
+    with probing(domain) as probe:
+        settings = {"robot": "cartpole", "randomize": False, "lockstep": True}
+        simulator = processes.node("simulator", **settings)
+        controller = processes.node("controller", bundle=str(bundle), autostart=True, lockstep=True)
+        stamps: list[float] = []
+        probe.listen(JointState, "joint_states", lambda m: stamps.append(_stamp(m)), qos.STATES_OUT)
+        probe.until(lambda: stamps and stamps[-1] > 5.0, "simulated time has advanced")
+        simulator.kill()
+        probe.until_status("paused: in lockstep no state comes", WARN)
+        stamps.clear()
+        processes.node("simulator", **settings)
+        probe.until(lambda: len(stamps) > 100 and stamps[0] < 2.0 < stamps[-1], "the new one's time advances, too")
+        probe.until_status("running")
+        assert "Traceback" not in controller.output
 
 
 def _stamp(message: JointState) -> float:
