@@ -1,8 +1,8 @@
 """Limits, watch and safe action, as functions of their inputs.
 
 What is published has passed ``limit_command``: finite, within the command limits, and no further from the last command than
-the slew limit allows in the time since then. What the robot does is watched by ``breach``. What happens when the plan may not be executed is
-``safe_target``, approached through ``limit_command`` as well.
+the slew limit allows in the time since then. What the robot does is watched by ``breach``. What happens when the plan may not
+be executed is ``safe_target``, approached through ``limit_command`` as well.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
 Three things are watched: ticks without a usable state (``stale``), ticks without a plan in time (``misses``), and plans about
 which the model's members disagree too much (``disagreement``). The first two share one count, of ticks in a row without a plan:
-neither hides the other, and what happens in the tick that exceeds the threshold is the cause. Below its threshold each is passed over: the safe action for as
-long as there is no state, a slice of the last plan where there is no good one. Above it the robot stands by its safe action,
-either until ``~/reset`` (``latch``) or until ``recover_after`` ticks in a row were good (``resume``).
+neither hides the other, and what happens in the tick that exceeds the threshold is the cause. Below its threshold each is
+passed over: the safe action for as long as there is no state, a slice of the last plan where there is no good one. Above it the
+robot stands by its safe action, either until ``~/reset`` (``latch``) or until ``recover_after`` ticks in a row were good
+(``resume``).
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Outputs:
         self._command = Float64MultiArray()
         self._answer = JointState(name=list(manifest.actions))
         self._answer.header.frame_id = manifest.robot
-        kinds = [{"effort": "effort", "velocity": "velocity", "position": "position"}[kind] for kind in manifest.interfaces]
+        kinds = manifest.interfaces  # named as the fields of JointState are
         self._fields = {kind: [i for i, other in enumerate(kinds) if other == kind] for kind in set(kinds)}
 
     def send(self, command: Vector, stamp: int) -> None:
