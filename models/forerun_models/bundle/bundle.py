@@ -44,7 +44,11 @@ class Decision:
 
 
 class Bundle:
-    """A checked bundle; made by ``load``. Not for use from several threads at once."""
+    """A checked bundle; made by ``load``.
+
+    Nothing in it changes after that, and ONNX Runtime's sessions may run in several threads at once: so may ``act``, ``predict``
+    and ``rollout``. What a decision leaves for the next one is in its ``carry``, which belongs to the caller.
+    """
 
     def __init__(self, path: Path, manifest: Manifest, digest: str, sessions: Mapping[str, onnxruntime.InferenceSession]):
         self.path = path
