@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 from sensor_msgs.msg import JointState
 
 from forerun.nodes import qos
-from support.fault_rig import COMMAND_TIMEOUT, PUSH, STEP, FaultRig, commands_whole, fault_rig, faulty_bundle
+from support.fault_rig import COMMAND_TIMEOUT, HEALTHY, PUSH, STEP, FaultRig, commands_whole, fault_rig, faulty_bundle
+from support.faulty_robot import FaultyRobot
 from support.probe import ERROR, WARN, probing
 from support.processes import Processes
 from support.tiny_bundle import Law
@@ -95,6 +97,21 @@ def test_controller_that_was_frozen_begins_from_a_fresh_state_and_from_rest(doma
         assert answered[resumed][0] > answered[count - 1][0] + 1.0
         rig.probe.until_status("running")
         rig.whole()
+
+
+def test_loop_that_hangs_is_told_and_the_robot_can_still_be_stopped(processes: Processes, domain: int, tmp_path: Path) -> None:
+    bundle = faulty_bundle(tmp_path / "bundle")
+    with probing(domain) as probe:
+        FaultyRobot(processes, probe, **HEALTHY)
+        script = Path(__file__).parents[1] / "support" / "hanging_controller.py"
+        controller = processes.start([sys.executable, str(script)], "hanging", bundle=str(bundle), autostart=True)
+        probe.until_status("the control loop hangs; no commands are sent", ERROR)
+        assert probe.commands[-1][1] == [PUSH]
+        controller.send(signal.SIGTERM)
+        probe.until(lambda: probe.commands[-1][1] == [0.0], "the safe action arrives")
+        assert controller.wait() == 0
+        commands_whole(probe)
+        assert "Traceback" not in controller.output
 
 
 def test_simulator_and_controller_survive_each_others_pauses(processes: Processes, domain: int, tmp_path: Path) -> None:
