@@ -99,6 +99,7 @@ def test_the_shipped_parameters_are_known_to_their_nodes(repository: Path) -> No
         known = {parameter.name: parameter for parameter in parameters}
         for name, value in flat(content[node]["ros__parameters"]):
             assert known[name].convert(value) == value == known[name].default
+            assert value != [], f"rclpy stops with a traceback at the empty list '{name}' in a file"
 
 
 @pytest.mark.parametrize("namespace", ["", "robot1", "/fleet/robot1"])
