@@ -66,7 +66,10 @@ class Rollout(nn.Module):
         straight = (fold @ linear) * std
         straight[:, columns.one] += (constant @ linear + biases[-1][:, :size]) * std + mean
         straight[:, columns.newest : columns.newest + size] += torch.eye(size)
-        self.angles: Tensor = nn.Buffer(features.angle_map.T.contiguous())
+        # The cosine is a sine, a quarter turn on: one operator for both.
+        angles = features.angle_map.T
+        self.angles: Tensor = nn.Buffer(torch.cat([angles, angles]))
+        self.quarter: Tensor = nn.Buffer(torch.tensor([[0.0], [torch.pi / 2]]).repeat_interleave(len(angles), dim=0))
         self.speeds: Tensor = nn.Buffer(features.speed_map.T.contiguous())
         self.first: Tensor = nn.Buffer(_rows(_with_one(first, columns.one)))
         self.deeper = len(weights) - 2
@@ -140,8 +143,8 @@ class Rollout(nn.Module):
         rows = [newest, action, one] if window is None else [window, newest, action, one]
         if not self.angles.shape[0]:
             return torch.cat(rows, dim=2)
-        angle, speed = self.angles @ newest, self.speeds @ newest
-        wave, square = torch.cat([torch.sin(angle), torch.cos(angle)], dim=2), speed * speed
+        speed = self.speeds @ newest
+        wave, square = torch.sin(self.angles @ newest + self.quarter), speed * speed
         drive = torch.cat([square, action], dim=2)
         products = (wave[:, :, :, None] * drive[:, :, None]).flatten(2, 3)
         return torch.cat([wave, square, *rows, products], dim=2)

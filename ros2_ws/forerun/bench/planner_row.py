@@ -38,10 +38,12 @@ def speed(job: Mapping[str, Any], folder: Path) -> list[Figures]:
     import torch
 
     from forerun.bench.planner_baselines import StepLoop
+    from forerun.bench.planner_plain import plain_planner
     from forerun.bench.planner_products import Products, fastest
     from forerun_models.export.export import act_onnx
 
     case = _case(job, folder)
+    plain = plain_planner(case.planner, case.model)
     products, content = Products.of(case.planner, case.model), act_onnx(case.planner, case.history)
     (folder / "act.onnx").write_bytes(content)
     inputs, rows = {name: tensor.numpy() for name, tensor in case.inputs.items()}, []
@@ -49,9 +51,10 @@ def speed(job: Mapping[str, Any], folder: Path) -> list[Figures]:
         torch.set_num_threads(threads)
         act, loop = Act(content, threads), StepLoop(case.planner, case.spec, case.recipe.task, threads)
         eager = _eager(case.planner, case.inputs)
-        _agree(case, act, loop, job["seed"])
+        _agree(case, plain, act, loop, job["seed"])
         works: dict[str, Callable[[], object]] = {"act": partial(act, inputs), "eager": eager, "loop": partial(loop, inputs)}
         works |= products.works(threads, job["seed"])
+        works |= {"plain": _eager(plain, case.inputs)} if plain is not None else {}
         taken = turns(works, _repeats(works, job["compare_seconds"], 3, 40))
         ticks = _ticks(act, inputs, case.spec.control.period, job)
         wall = {name: float(np.median(times.wall)) for name, times in taken.items()}
@@ -73,15 +76,19 @@ def speed(job: Mapping[str, Any], folder: Path) -> list[Figures]:
                 "onnx_matmul_gflops": round(products.flops / bare[1] / 1e9, 1),
                 "share_of_matmul": round(min(bare) / wall["act"], 3),
                 "share_of_matmul_cpu": round(min(bare_cpu) / cpu["act"], 3),
-                "eager_ms": _ms(wall["eager"]),
-                "times_eager": round(wall["eager"] / wall["act"], 2),
-                "loop_ms": _ms(wall["loop"]),
-                "times_loop": round(wall["loop"] / wall["act"], 2),
-                "times_eager_cpu": round(cpu["eager"] / cpu["act"], 2),
-                "times_loop_cpu": round(cpu["loop"] / cpu["act"], 2),
+                **_against("eager", wall, cpu),
+                **_against("plain", wall, cpu),
+                **_against("loop", wall, cpu),
             }
         )
     return rows
+
+
+def _against(name: str, wall: Mapping[str, float], cpu: Mapping[str, float]) -> Figures:
+    if name not in wall:
+        return {}
+    times = {f"times_{name}": round(wall[name] / wall["act"], 2), f"times_{name}_cpu": round(cpu[name] / cpu["act"], 2)}
+    return {f"{name}_ms": _ms(wall[name]), **times}
 
 
 def _sizes(case: Case) -> Figures:
@@ -197,21 +204,29 @@ def _eager(module: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> Calla
     return run
 
 
-def _agree(case: Case, act: Act, loop: Callable[[Mapping[str, Any]], Mapping[str, Any]], seed: int) -> None:
-    """The decisions that are compared are the same: of eager torch, of the loop and of the graph."""
+def _agree(
+    case: Case,
+    plain: torch.nn.Module | None,
+    act: Act,
+    loop: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    seed: int,
+) -> None:
+    """The decisions that are compared are the same: of eager torch, folded and plain, of the loop and of the graph."""
     import torch
 
     from forerun_models.export.export import act_inputs, act_outputs
 
     planner, generator = case.planner, torch.Generator().manual_seed(seed + 1)
-    apart: dict[str, list[float]] = {"eager torch": [], "the loop of step graphs": []}
+    modules = {"eager torch": planner} | ({"plain eager torch": plain} if plain is not None else {})
+    apart: dict[str, list[float]] = {name: [] for name in (*modules, "the loop of step graphs")}
     for _ in range(3):
         given = act_inputs(planner, 0.3 * torch.randn(case.inputs["history"].shape, generator=generator), generator)
         inputs = {name: tensor.numpy() for name, tensor in given.items()}
         wanted = act(inputs)
-        results = _eager(planner, given)()
-        others = dict(zip(act_outputs(planner), (result.numpy() for result in results), strict=True)), loop(inputs)
-        for name, other in zip(apart, others, strict=True):
+        others = {"the loop of step graphs": loop(inputs)}
+        for name, module in modules.items():
+            others[name] = dict(zip(act_outputs(planner), (result.numpy() for result in _eager(module, given)()), strict=True))
+        for name, other in others.items():
             plan = np.abs((other["plan"] - wanted["plan"]) / planner.half_range.numpy()[:, 0]).max()
             value = np.abs(other["value"] - wanted["value"]).max() / (1 + np.abs(wanted["value"]).max())
             apart[name].append(float(max(plan, value)))
