@@ -9,7 +9,6 @@ over steps 1 to k and over the state of ``((predicted - measured) / std) ** 2``,
 from __future__ import annotations
 
 import math
-from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,7 +114,7 @@ class Comparison:
         self._std = _std(old) if _std(old) is not None else _std(new)
         self._history = max(new.manifest.history, old.manifest.history)
         self._next = rows.total
-        self._squared: deque[tuple[float, float]] = deque(maxlen=newest)
+        self._squared = np.zeros((newest, 2))
         self.seen = 0
         self.failed = ""
 
@@ -141,16 +140,18 @@ class Comparison:
 
     def add(self, squared: Floats) -> None:
         """Takes what ``evaluate`` returned."""
-        self._squared.extend((float(new), float(old)) for new, old in squared)
+        kept = squared[-len(self._squared) :]
         self.seen += len(squared)
+        self._squared[np.arange(self.seen - len(kept), self.seen) % len(self._squared)] = kept
 
     @property
     def errors(self) -> Errors:
         """Of the newest windows."""
-        if not self._squared:
+        windows = min(self.seen, len(self._squared))
+        if not windows:
             return Errors(math.nan, math.nan, 0, self.failed)
-        new, old = np.sqrt(np.mean(self._squared, axis=0))
-        return Errors(float(new), float(old), len(self._squared), self.failed)
+        new, old = np.sqrt(np.mean(self._squared[:windows], axis=0))
+        return Errors(float(new), float(old), windows, self.failed)
 
 
 def incomparable(new: Bundle, old: Bundle) -> str:

@@ -10,7 +10,7 @@ import ctypes
 import os
 import resource
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 _MCL_CURRENT, _MCL_FUTURE = 1, 2
@@ -23,7 +23,7 @@ class Rights:
     """What a controller asks for.
 
     Attributes:
-        priority: SCHED_FIFO priority of loop and planner; 0: normal scheduling.
+        priority: SCHED_FIFO priority of the loop; 0: normal scheduling.
         cores: numbers of the cores that loop and planner may run on; empty: all.
         lock_memory: keep the process' memory in RAM, so that no tick waits for a page.
     """
@@ -31,6 +31,11 @@ class Rights:
     priority: int = 0
     cores: tuple[int, ...] = ()
     lock_memory: bool = False
+
+    @property
+    def helper(self) -> Rights:
+        """For a thread that the loop waits for, but not for ever: among equals the one that runs would keep a shared core."""
+        return replace(self, priority=max(self.priority - 1, min(self.priority, 1)))
 
     def claim(self, thread_id: int) -> list[str]:
         """Priority and cores for a thread (0: the calling one); returns what was refused, each with the parameter's name."""

@@ -98,7 +98,7 @@ class Shadow:
         self._budget = budget
         self._random = np.random.default_rng(seed)
         self._seconds: list[float] = []
-        self._odd = self._running_odd = 0
+        self._odd = self._running_odd = self._slow = 0
         self._last_odd = ""
         self._failed = ""
         self.forget()
@@ -154,6 +154,7 @@ class Shadow:
         """Counts one tick."""
         self.ticks += 1
         self._seconds.append(rehearsal.seconds)
+        self._slow += rehearsal.seconds > self._budget
         self._failed = self._failed or rehearsal.failed
         self._odd += bool(rehearsal.odd)
         self._running_odd += rehearsal.running_odd
@@ -167,11 +168,10 @@ class Shadow:
         wanted = self._settings.shadow_ticks
         if self._failed:
             return f"shadow tick {self.ticks} of {wanted}: {self._failed}"
-        slow = sum(seconds > self._budget for seconds in self._seconds)
-        if slow > _SLOW * wanted:
+        if self._slow > _SLOW * wanted:
             return (
-                f"too slow: {slow} of {self.ticks} plans took more than the {1e3 * self._budget:.3g} ms that a tick has for them "
-                f"(95 of 100 must fit; median {1e3 * float(np.median(self._seconds)):.3g} ms)"
+                f"too slow: {self._slow} of {self.ticks} plans took more than the {1e3 * self._budget:.3g} ms that a tick has "
+                f"for them (95 of 100 must fit; median {1e3 * float(np.median(self._seconds)):.3g} ms)"
             )
         if self._odd - self._running_odd > _ODD * wanted:
             return (

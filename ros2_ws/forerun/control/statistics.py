@@ -61,11 +61,9 @@ class TickStatistics:
         }
 
     def _ordered(self, ring: NDArray[Any], newest: int | None) -> NDArray[Any]:
-        kept = min(self.ticks, len(ring))
-        if self.ticks > len(ring):
-            ring = np.roll(ring, -(self.ticks % len(ring)))
-        ring = ring[:kept]
-        return ring if newest is None else ring[-newest:]
+        ticks = self.ticks
+        count = min(ticks, len(ring) if newest is None else min(newest, len(ring)))
+        return np.asarray(ring[np.arange(ticks - count, ticks) % len(ring)])
 
 
 def percentiles(values: NDArray[np.float64]) -> dict[str, float] | None:

@@ -85,6 +85,10 @@ class ControllerNode(GuardedNode):
         manifest = bundle.manifest
         lockstep, priority = values["lockstep"], values["realtime_priority"]
         sim_time = self.get_parameter("use_sim_time").value
+        if lockstep and values["dry_run"]:
+            raise InputError(
+                "dry_run and lockstep exclude each other: the simulator would wait for, and take, what a dry run shows"
+            )
         # Between plans the newest state is never older than a tick, whatever the phase.
         timed = values["trigger"] == "timer" and not sim_time and not lockstep
         locked = values["phase_lock"] and timed and manifest.commands_per_step == 1

@@ -38,7 +38,9 @@ PARAMETERS = (
         "trigger", "timer", "Tick by the clock, or when a state arrives (and when none does).", choices=TRIGGERS, fixed=True
     ),
     Declared("phase_lock", True, "Tick shortly after the states arrive, where they come once a period.", fixed=True),
-    Declared("realtime_priority", 0, "SCHED_FIFO priority of loop and planner, 0 for none.", (0, 98), fixed=True),
+    Declared(
+        "realtime_priority", 0, "SCHED_FIFO priority of the loop (the planner's is one lower), 0 for none.", (0, 98), fixed=True
+    ),
     Declared("cpu_affinity", [], "Cores that loop and planner may run on; empty: all.", (0, 4095), fixed=True, whole=True),
     Declared("lock_memory", False, "Keep the process' memory in RAM, so that no tick waits for a page.", fixed=True),
     Declared(

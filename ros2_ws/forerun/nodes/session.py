@@ -148,7 +148,7 @@ class Session:
             if reason:
                 self._warn(f"lock_memory: {reason}")
         if isinstance(self._planner, WorkerPlanner):
-            for reason in rights.claim(self._planner.thread_id):
+            for reason in rights.helper.claim(self._planner.thread_id):
                 self._warn(reason)
         # The thread that spins runs little, but it holds the interpreter while it does: were it suspended for another process,
         # the loop would wait for it (measured: p99 of the period 28 ms instead of 20.6 ms at 50 Hz on a busy machine).

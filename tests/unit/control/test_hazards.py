@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import threading
@@ -20,11 +21,13 @@ from forerun.control.loading import warm_up
 from forerun.control.loop import Loop
 from forerun.control.pacers import StepPacer
 from forerun.control.planning import InlinePlanner, Reply, Request, decide
+from forerun.control.rights import Rights
 from forerun.control.settings import Settings
 from forerun.control.states import State
+from forerun.control.statistics import TickStatistics
 from forerun.control.thresholds import DISAGREEMENT, Thresholds
 from forerun.control.ticks import Verdict
-from forerun_models.bundle import Bundle
+from forerun_models.bundle import Bundle, Manifest
 from forerun_sim.errors import InputError
 from support.bench import PERIOD, Bench
 from support.tiny_bundle import Law, Model
@@ -268,3 +271,38 @@ def test_settings_are_not_lost_between_two_ticks(make_bundle: MakeBundle) -> Non
         table.controller.offer_limits(SafetySettings(scale=scale))
     table.run(10)
     assert table.sent[-1] == pytest.approx(2.0)
+
+
+def test_planner_never_keeps_a_shared_core_from_the_loop() -> None:
+    """Both may be bound to one core: of equal priorities the one that runs goes on, however late the command becomes."""
+    assert [Rights(priority).helper.priority for priority in (20, 2, 1, 0)] == [19, 1, 1, 0]
+    assert Rights(20, (3,), True).helper.cores == (3,)
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ({"safe_action": "damp", "damp_gain": -1.0}, "positive"),
+        ({"deceleration": [0.0, math.nan]}, "deceleration"),
+    ],
+)
+def test_bundle_whose_safety_would_be_none_is_refused(make_bundle: MakeBundle, what: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        make_bundle(**what)
+
+
+@pytest.mark.parametrize("key", ["velocity_margin", "stale_after"])
+def test_bundle_that_watches_nothing_is_refused(make_bundle: MakeBundle, key: str) -> None:
+    content = json.loads((make_bundle().path / "bundle.json").read_text())
+    content["safety"][key] = math.inf
+    with pytest.raises(InputError, match=r"stale_after|gains"):
+        Manifest.from_json(json.dumps(content), "bundle.json")
+
+
+def test_newest_figures_are_found_in_a_ring_that_went_round() -> None:
+    statistics = TickStatistics(4)
+    for number in range(6):
+        statistics.add(number * 1_000_000_000, float(number), math.nan, number)
+    assert statistics.kinds().tolist() == [2, 3, 4, 5]
+    assert statistics.compute(2).tolist() == [4.0, 5.0] and not len(statistics.compute(0))
+    assert statistics.periods(2).tolist() == pytest.approx([1.0, 1.0])
