@@ -91,7 +91,11 @@ def test_the_ground_floor_and_the_bundle_know_no_torch(imports: list[Import]) ->
 
 def test_the_top_floor_imports_torch_only_when_a_command_needs_it(imports: list[Import]) -> None:
     early = [item for item in imports if item.top == "torch" and floor_of(item.file) == "forerun" and not item.late]
-    assert not early
+    # What a benchmark compares with may be a torch module; then nothing imports its file before it is needed.
+    compared = {item.file for item in early if item.file.parent.name == "bench"}
+    names = {f"forerun.bench.{file.stem}" for file in compared}
+    assert not [item for item in early if item.file not in compared]
+    assert not [item for item in imports if item.module in names and not item.late and item.file not in compared]
 
 
 def test_nothing_from_a_file_is_executed(repository: Path) -> None:
