@@ -91,19 +91,20 @@ def test_dry_run_sends_commands_to_a_topic_beside(processes: Processes, probe: P
     probe.until_status("running", OK)
     probe.until(lambda: beside and beside[-1] == [6.0], "the plan's commands flow beside")
     assert probe.node.count_publishers("commands") == 0 and not probe.commands
-    assert "clean up first" in _set_dry_run(probe, False)
+    assert "clean up first" in _set(probe, "dry_run", False)
+    assert "clean up first" in _set(probe, "use_sim_time", True)
     assert probe.transition("deactivate")
     probe.until(lambda: beside[-1] == [0.0], "the safe action flows beside, too")
-    assert "clean up first" in _set_dry_run(probe, False)
-    assert probe.transition("cleanup") and not _set_dry_run(probe, False)
+    assert "clean up first" in _set(probe, "dry_run", False)
+    assert probe.transition("cleanup") and not _set(probe, "dry_run", False)
     assert probe.transition("configure") and probe.transition("activate")
     probe.until(lambda: probe.commands and probe.commands[-1][1] == [6.0], "the robot is commanded")
     assert probe.node.count_publishers("controller/dry_commands") == 0
 
 
-def _set_dry_run(probe: Probe, value: bool) -> str:
+def _set(probe: Probe, name: str, value: bool) -> str:
     """Why the parameter was refused, or nothing."""
-    parameter = Parameter(name="dry_run", value=ParameterValue(type=ParameterType.PARAMETER_BOOL, bool_value=value))
+    parameter = Parameter(name=name, value=ParameterValue(type=ParameterType.PARAMETER_BOOL, bool_value=value))
     request = SetParameters.Request(parameters=[parameter])
     return str(probe.call(SetParameters, "controller/set_parameters", request).results[0].reason)
 

@@ -141,8 +141,9 @@ class Comparison:
     def add(self, squared: Floats) -> None:
         """Takes what ``evaluate`` returned."""
         kept = squared[-len(self._squared) :]
-        self.seen += len(squared)
-        self._squared[np.arange(self.seen - len(kept), self.seen) % len(self._squared)] = kept
+        seen = self.seen + len(squared)
+        self._squared[np.arange(seen - len(kept), seen) % len(self._squared)] = kept
+        self.seen = seen
 
     @property
     def errors(self) -> Errors:

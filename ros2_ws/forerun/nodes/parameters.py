@@ -166,11 +166,11 @@ class Parameters:
     def _check_all(self, parameters: list[Parameter]) -> SetParametersResult:
         for parameter in parameters:
             entry = self._declared.get(parameter.name)
-            if entry is None:
-                continue
+            # rclpy's own, too: use_sim_time would change the clock under a moving robot.
             reason = self._refuse_change(parameter.name)
             try:
-                entry.convert(parameter.value)
+                if entry is not None:
+                    entry.convert(parameter.value)
             except InputError as error:
                 reason = reason or str(error)
             if reason:
