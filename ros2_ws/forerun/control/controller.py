@@ -172,11 +172,12 @@ class Controller:
         return self._thresholds.misses
 
     def begin(self) -> None:
-        """Forgets everything but the bundle, as when the robot was elsewhere in the meantime."""
+        """Forgets everything but the bundle and a latched stop, as when the robot was elsewhere in the meantime."""
         self._inbox.clear()
         self._last = None
         self._now, self._sent_at, self._ticked = -math.inf, math.nan, math.nan
-        self._forget(math.nan)
+        self._thresholds.begin()
+        self._start_anew(math.nan)
 
     def sent(self, time: float, command: Vector) -> None:
         """The command that was sent, and when; from when it acts on it is the history's command under way."""
@@ -431,6 +432,9 @@ class Controller:
 
     def _forget(self, now: float) -> None:
         self._thresholds.reset()
+        self._start_anew(now)
+
+    def _start_anew(self, now: float) -> None:
         self.states.clear()
         self._random = np.random.default_rng(self._settings.seed)
         self._forget_history(now)

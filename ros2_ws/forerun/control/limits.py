@@ -195,6 +195,9 @@ class Limits:
             position_upper=high,
             velocity=np.minimum(self.velocity, outer.velocity),
             deceleration=np.fmin(self.deceleration, outer.deceleration),
+            # What stops the robot is what the operator saw when it was started.
+            safe_action=outer.safe_action,
+            damp_gain=outer.damp_gain,
             stale_after=min(self.stale_after, outer.stale_after),
             max_misses=min(self.max_misses, outer.max_misses),
             max_disagreeing=min(self.max_disagreeing, outer.max_disagreeing),

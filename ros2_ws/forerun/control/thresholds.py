@@ -25,11 +25,18 @@ class Thresholds:
     """
 
     def __init__(self) -> None:
+        self.cause = ""
         self.reset()
 
     def reset(self) -> None:
-        """Begins anew."""
-        self.latched = self.halted = self.cause = ""
+        """Begins anew, also after a latched stop."""
+        self.latched = ""
+        self.begin()
+
+    def begin(self) -> None:
+        """Begins to count anew; a latched stop stays."""
+        self.halted = ""
+        self.cause = self.cause if self.latched else ""
         self._misses = self._disagreeing = self._good = self._odd = 0
 
     @property

@@ -177,3 +177,14 @@ def test_parameters_make_a_stop_last(bench: Make) -> None:
     table.run(3)
     silent(table, 15)
     assert table.run(1).verdict is Verdict.STOPPED
+
+
+def test_latched_stop_outlives_a_restart_of_the_loop(bench: Make) -> None:
+    table = bench(recovery=LATCHING, max_misses=2)
+    table.run(3)
+    silent(table, 20)
+    assert table.controller.stopped
+    table.controller.begin()
+    assert table.run(5).verdict is Verdict.STOPPED
+    assert table.controller.request_reset() == ""
+    assert table.run(5).verdict is Verdict.PLAN
