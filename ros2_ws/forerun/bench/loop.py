@@ -78,8 +78,7 @@ def measure(options: Options) -> Measurement:
     rows: list[Row] = []
     for load in (0, cores):
         for rate in _SIZES:
-            # Alone on the machine, the loop needs no priority.
-            for priority in priorities if load else (0,):
+            for priority in priorities:
                 trial = _Trial(rate, load, priority)
                 options.note(f"loop: {options.seconds:g} s of {rate} Hz, {load} busy processes, priority {priority}")
                 rows.append(_controller(trial, *bundles[rate], options.work, seed, options.seconds))
