@@ -40,7 +40,7 @@ WHEELS = {
     "visualization-msgs": "5.3.6",
 }
 ROS = [f"ros-{name}=={version}; sys_platform == 'linux' and platform_machine == 'x86_64'" for name, version in WHEELS.items()]
-TOOLS = ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.10", "types-PyYAML"]
+TOOLS = ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.10", "types-PyYAML", "scipy>=1.11"]
 
 
 def tree(source, target):
