@@ -105,6 +105,8 @@ def test_loop_that_hangs_is_told_and_the_robot_can_still_be_stopped(processes: P
         FaultyRobot(processes, probe, **HEALTHY)
         script = Path(__file__).parents[1] / "support" / "hanging_controller.py"
         controller = processes.start([sys.executable, str(script)], "hanging", bundle=str(bundle), autostart=True)
+        probe.until(lambda: probe.commands and probe.commands[-1][1] == [PUSH], "the robot is pushed")
+        controller.send(signal.SIGUSR1)
         probe.until_status("the control loop hangs; no commands are sent", ERROR)
         assert probe.commands[-1][1] == [PUSH]
         controller.send(signal.SIGTERM)

@@ -1,23 +1,24 @@
-"""A controller whose loop hangs half a second after its first command: a driver call that never returns, say."""
+"""A controller whose loop hangs from SIGUSR1 on: a driver call that never returns, say."""
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
 
 from forerun.control.controller import Controller
-from forerun.control.ticks import Tick, Verdict
+from forerun.control.ticks import Tick
 from forerun.nodes.controller import main
 
 _sound = Controller.tick
-_ticks = 0
+_told = threading.Event()
+signal.signal(signal.SIGUSR1, lambda number, frame: _told.set())
 
 
 def _tick(self: Controller, now: float, spent: float = 0.0) -> Tick:
-    global _ticks
     tick = _sound(self, now, spent)
-    _ticks += tick.verdict is Verdict.PLAN
-    if _ticks > 25:
+    if _told.is_set():
         time.sleep(3600.0)
     return tick
 
