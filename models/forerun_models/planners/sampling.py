@@ -123,7 +123,7 @@ class SamplingPlanner(nn.Module):
         mean, kept = self._warm_start(elapsed, carry)
         std: Tensor | float = self.settings.std
         last = len(white) - 1
-        samples, values, particles, spread = mean, noise, noise, noise
+        commands, values, particles, spread = mean, noise, noise, noise
         for number, drawn in enumerate(white):
             samples = self._draw(drawn, mean, std)
             extra = [kept] if self.keep else []
@@ -138,17 +138,18 @@ class SamplingPlanner(nn.Module):
                 mean = to_weights(self.settings, samples, values, mean)
                 continue
             elites, values, order = elites_of(samples, values, 1 if self.kind == "random" else self.settings.elites)
-            best, kept = elites[:, :, :1], elites[:, :, : self.keep]
+            kept = elites[:, :, : self.keep]
             mean, std = to_elites(self.settings, elites, values, mean, std)
         if self.kind in ("cem", "mppi"):
-            best = mean
-            values, particles, spread = self._evaluate(self._actions(self._commands(best, now)), now, kicks)
+            commands = self._commands(mean, now)
+            values, particles, spread = self._evaluate(self._actions(commands), now, kicks)
         else:
-            particles, spread = torch.index_select(particles, 3, order[:1]), torch.index_select(spread, 1, order[:1])
+            best, commands = order[:1], torch.index_select(commands, 2, order[:1])
+            particles, spread = torch.index_select(particles, 3, best), torch.index_select(spread, 1, best)
         imagined = self.rollout.by_particle(particles)[..., 0].transpose(0, 1) + now.turns
         following = [mean[:, :, 0], kept.permute(2, 0, 1)][: len(self.carry_shapes)]
         predicted = imagined.mean(dim=0)[None]
-        plan = (self.middle + self.half_range * self._commands(best, now))[None, :, :, 0]
+        plan = (self.middle + self.half_range * commands)[None, :, :, 0]
         return plan, predicted, values[:1], spread.mean(dim=0), imagined[None], *following
 
     # What is tried -----------------------------------------------------------------------------------------------------
@@ -229,8 +230,8 @@ class SamplingPlanner(nn.Module):
     def _evaluate(self, sequences: Tensor, now: Situation, kicks: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Returns [N] (finite or -inf), mean states per member [H, M, S, N] and disagreement [H, N] of sequences [H, A, N]."""
         settings, count, copies = self.settings, sequences.shape[2], self.settings.particles
-        acting, before = now.acting(self.middle + self.half_range * sequences)
         given = self.middle + self.half_range * sequences
+        acting, before = now.acting(given)
         if copies > 1:
             acting, before, given = (_repeated(tensor, copies) for tensor in (acting, before, given))
         if kicks is not None:
