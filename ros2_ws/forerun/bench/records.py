@@ -74,12 +74,10 @@ def machine() -> dict[str, str | int | float]:
 
 
 def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass  # not Linux
+    told = Path("/proc/cpuinfo")
+    for line in told.read_text().splitlines() if told.exists() else []:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ from forerun_sim.errors import ForerunError
 _Answer = Callable[[ChangeState.Request, ChangeState.Response], ChangeState.Response]
 
 
-class GuardedNode(LifecycleNode):  # type: ignore[misc]
+class GuardedNode(LifecycleNode, ABC):  # type: ignore[misc]
     """Subclasses say what ``configure``, ``activate``, ``deactivate`` and ``release`` (clean-up, shutdown, error) do.
 
     An error for the user (``ForerunError``) fails the transition, anything else leads through ``release`` to unconfigured.
@@ -33,21 +34,21 @@ class GuardedNode(LifecycleNode):  # type: ignore[misc]
             if service.srv_name.endswith("/change_state"):
                 service.callback = self._surviving(service.callback)
 
+    @abstractmethod
     def configure(self) -> None:
         """From unconfigured to inactive."""
-        raise NotImplementedError
 
+    @abstractmethod
     def activate(self) -> None:
         """From inactive to active."""
-        raise NotImplementedError
 
+    @abstractmethod
     def deactivate(self) -> str:
         """From active to inactive; returns what had failed before (then an error is processed), or an empty text."""
-        raise NotImplementedError
 
+    @abstractmethod
     def release(self, reason: str) -> None:
         """From any state to one in which nothing is held."""
-        raise NotImplementedError
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         return self._guarded("configure", self.configure)

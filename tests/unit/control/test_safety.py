@@ -159,3 +159,9 @@ def test_later_bundle_cannot_loosen_what_holds() -> None:
     inner = LIMITS.within(outer)
     assert (inner.command_upper <= outer.command_upper).all() and (inner.slew <= outer.slew).all()
     assert inner.allowed_disagreement == 2.0
+
+
+def test_bundle_that_takes_over_does_not_change_how_the_robot_is_stopped() -> None:
+    first = replace(LIMITS, safe_action="damp", damp_gain=2.0)
+    second = replace(LIMITS, safe_action="zero", damp_gain=0.0).within(first)
+    assert (second.safe_action, second.damp_gain) == ("damp", 2.0)
