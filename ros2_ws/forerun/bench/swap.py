@@ -8,17 +8,15 @@ last one. Both models are fitted to a few trials, so a tolerance that refuses ne
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from forerun.bench.load import busy
 from forerun.bench.planner import untrained_bundle
 from forerun.bench.records import Measurement, Options, Row, need_ros
 from forerun.demo.live import own_domain
@@ -47,27 +45,15 @@ def measure(options: Options) -> Measurement:
     seed = options.seeds[0]
     bundles = [untrained_bundle(spec, recipe, seed + i, options.work / f"swap-{i}.bundle")[0] for i in range(2)]
     rows: list[Row] = []
-    for busy in (0, BUSY):
-        options.note(f"swap: {SWAPS} swaps, {busy} other processes at work")
-        folder = options.work / f"swap-{busy}"
-        with _load(busy):
+    for load in (0, BUSY):
+        options.note(f"swap: {SWAPS} swaps, {load} other processes at work")
+        folder = options.work / f"swap-{load}"
+        with busy(load):
             announced, figures = _run(bundles, folder, seed)
         manifest = bundles[0].manifest
-        row: dict[str, str | int | float] = {"robot": ROBOT, "rate_hz": manifest.rate, "busy_processes": busy, "seed": seed}
+        row: dict[str, str | int | float] = {"robot": ROBOT, "rate_hz": manifest.rate, "busy_processes": load, "seed": seed}
         rows.append(row | _row(announced, figures, *commands_of(folder / "bag"), manifest))
     return Measurement("swap", rows, {"swaps": SWAPS, "quiet_seconds": QUIET, "recipe": RECIPE, **SETTINGS})
-
-
-@contextmanager
-def _load(count: int) -> Iterator[None]:
-    """That many processes at work beside."""
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for process in busy:
-            process.kill()
-            process.wait()
 
 
 def _run(bundles: Sequence[Bundle], folder: Path, seed: int) -> tuple[list[float], dict[str, Any]]:
