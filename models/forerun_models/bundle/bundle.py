@@ -232,8 +232,9 @@ def _session(content: bytes, source: str, threads: int) -> onnxruntime.Inference
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
-    # Spinning threads would starve the control loop that waits for them.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Helpers that sleep between operators wake too late to help, and those that spin between plans starve the rest of the robot.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if threads > 1 else "0")
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

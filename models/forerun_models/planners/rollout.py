@@ -21,6 +21,9 @@ Propagation = Literal["stay", "switch", "mean"]
 """Where a particle's next state comes from: always the same member (TS-infinity), another one at each step (TS1; both Chua et al.
 2018), or the mean of all members."""
 
+_CACHED = 1_500_000
+"""Bytes that a layer's activations may take: more of them leave a core's cache, and all operators wait for memory."""
+
 _ONE = 1.2784645
 """silu of this is 1."""
 
@@ -98,6 +101,17 @@ class Rollout(nn.Module):
         Returns:
             [H, M, S, N].
         """
+        blocks = self._blocks(actions.shape[2])
+        kicks: Sequence[Tensor | None] = noise.chunk(blocks, dim=3) if noise is not None else [None] * blocks
+        parts = [self._follow(states, past, *part) for part in zip(actions.chunk(blocks, dim=2), kicks, strict=True)]
+        return torch.cat(parts, dim=3) if blocks > 1 else parts[0]
+
+    def _blocks(self, count: int) -> int:
+        """Equal blocks of particles, one after another, each with activations that a core keeps at hand."""
+        least = -(-count * self.members * self.first.shape[1] * self.first.element_size() // _CACHED)
+        return next((blocks for blocks in range(least, 2 * least + 1) if count % blocks == 0), 1)
+
+    def _follow(self, states: Sequence[Tensor], past: Sequence[Tensor], actions: Tensor, noise: Tensor | None) -> Tensor:
         horizon, size, count = actions.shape
         particles, predicted = self.begin(states, past, count), []
         wide = torch.split(actions[:, None].expand(horizon, self.members, size, count), 1)

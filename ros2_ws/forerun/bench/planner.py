@@ -77,17 +77,17 @@ def _rows(size: Size, options: Options) -> list[Row]:
 
 
 def _verdict(size: Size, row: Mapping[str, Any]) -> dict[str, str]:
-    """Which targets the figures of a row meet; those of processor time, as others may use this machine."""
+    """Which targets the figures of a row miss, by the clock on the wall: processor time counts the waiting of helper threads."""
     if "share_of_matmul" not in row:
         return {}
     hidden = row["hidden"]
     missed = []
     wanted = 0.6 if hidden >= 128 else 0.45
-    if row["threads"] == 1 and row["share_of_matmul_cpu"] < wanted:
-        missed.append(f"share {row['share_of_matmul_cpu']} < {wanted}")
+    if row["threads"] == 1 and row["share_of_matmul"] < wanted:
+        missed.append(f"share {row['share_of_matmul']} < {wanted}")
     for name in ("eager", "plain", "compiled", "loop"):
         least = 2.0 if size.name == "small" and name in ("eager", "plain") else 1.0
-        times = row.get(f"times_{name}_cpu")
+        times = row.get(f"times_{name}")
         if times is not None and times < least:
             missed.append(f"{times} x {name} < {least:g}")
     if size.name == "arm7" and row["p99_ms"] > 10:

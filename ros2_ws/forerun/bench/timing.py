@@ -38,13 +38,17 @@ class Times:
     cpu: NDArray[np.float64]
 
 
+_SETTLED = 0.02
+"""Seconds after which helper threads that a library leaves spinning sleep; until then they take a core from what comes next."""
+
+
 def turns(works: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Times]:
-    """What each of ``works`` took, called in turns after one call that does not count."""
-    for work in works.values():
-        work()
+    """What each of ``works`` took, called in turns. Each turn begins with a rest and a call that does not count."""
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
     for _ in range(repeats):
         for name, work in works.items():
+            time.sleep(_SETTLED)
+            work()
             taken[name].append(once(work))
     return {name: Times(*np.array(pairs).T) for name, pairs in taken.items()}
 

@@ -8,6 +8,7 @@ import torch
 from tests.support import slider
 from tests.support.planning import decide, inputs_of, linear_model, planner_of, problem, quadratic, random_model
 
+from forerun_models.planners import rollout
 from forerun_models.planners.rollout import Rollout
 from forerun_models.planners.situation import Situation
 
@@ -182,3 +183,17 @@ def test_the_order_of_the_members_does_not_matter(way):
     other = decide(planner_of(model, problem(), ensemble=way), (0.4, -0.2))
     torch.testing.assert_close(one["plan"], other["plan"], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(one["value"], other["value"], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("way", ["tsinf", "ts1"])
+@torch.no_grad()
+def test_a_population_too_large_for_the_cache_is_followed_in_blocks_with_the_same_result(way, monkeypatch):
+    chosen = {"ensemble": way, "samples": 96, "aleatoric": True, "particles": 2}
+    planner = planner_of(random_ensemble(), problem(), **chosen)
+    inputs = inputs_of(planner, (0.4, -0.2))
+    whole = planner(*inputs.values())
+    # 9 units a layer, one of which is the constant: room for 70 particles of all members.
+    monkeypatch.setattr(rollout, "_CACHED", MEMBERS * 9 * 4 * 70)
+    assert planner.rollout._blocks(192) == 3
+    for one, other in zip(whole, planner(*inputs.values()), strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-5, atol=1e-5)
