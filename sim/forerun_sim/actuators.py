@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import tanh
 
 from forerun_sim.randomization import Parameters
-from forerun_sim.spec import Actuators, Joint
+from forerun_sim.spec import Joint
 
 COULOMB_SPEED = 0.01
 """Speed [rad/s or m/s] over which Coulomb friction turns its sign: ``coulomb * tanh(dq / 0.01)``."""
@@ -62,10 +62,9 @@ class ActuatorModel:
     all joints are driven by effort, the motors follow from the commands alone, and what is left for the loop is friction.
     """
 
-    def __init__(self, joints: Sequence[Joint], actuators: Actuators, step: float) -> None:
+    def __init__(self, joints: Sequence[Joint], step: float) -> None:
         """``step`` is the physics step [s]."""
         self._joints = tuple(joints)
-        self._actuators = actuators
         self._step = step
         self._limits = [joint.command_limits for joint in self._joints if joint.actuated]
         self._servos = any(joint.interface in ("position", "velocity") for joint in self._joints)
@@ -80,8 +79,6 @@ class ActuatorModel:
 
     def reset(self, parameters: Parameters, position: Sequence[float]) -> None:
         """Begins an episode at ``position`` [J]: no effort, and position servos told to stay where they are."""
-        stiffness = per_joint(self._actuators.stiffness, self._joints)
-        damping = per_joint(self._actuators.damping, self._joints)
         driven = [(index, joint) for index, joint in enumerate(self._joints) if joint.actuated]
         self._drives = []
         for slot, (index, joint) in enumerate(driven):
@@ -91,8 +88,8 @@ class ActuatorModel:
                     index=index,
                     slot=slot,
                     servo=joint.interface,
-                    stiffness=stiffness[joint.name],
-                    damping=damping[joint.name],
+                    stiffness=parameters.stiffness[joint.name],
+                    damping=parameters.servo_damping[joint.name],
                     limit=math.inf if joint.effort is None else joint.effort,
                     strength=parameters.strength[joint.name],
                     keep=math.exp(-self._step / lag) if lag > 0 else 0.0,

@@ -26,21 +26,40 @@ ABSURD_SPEED = 1000.0
 def nominal_parameters(spec: RobotSpec, hardware: Hardware, bodies: Bodies) -> Parameters:
     """The plant as its files describe it, nothing varied."""
     joints, driven, actuators, sensors = spec.joints, spec.actuated, hardware.actuators, hardware.sensors
+    disturbances = hardware.disturbances
     return Parameters(
         mass=dict(bodies.mass),
         inertia=dict.fromkeys(bodies.mass, 1.0),
+        com={f"{link}.{axis}": 0.0 for link in bodies.mass for axis in "xyz"},
         link_friction=dict(bodies.friction),
+        restitution=dict(bodies.restitution),
         damping=dict(bodies.damping),
         viscous=per_joint(actuators.viscous, joints),
         coulomb=per_joint(actuators.coulomb, joints),
+        armature=per_joint(actuators.armature, joints),
         strength=per_joint(actuators.strength, driven, default=1.0),
+        stiffness=per_joint(actuators.stiffness, driven),
+        servo_damping=per_joint(actuators.damping, driven),
         lag=per_joint(actuators.lag, driven),
+        backlash=per_joint(actuators.backlash, driven),
+        no_load_speed=per_joint(actuators.no_load_speed, driven),
         delay=actuators.delay,
         observation_delay=sensors.delay,
         position_noise=sensors.position_noise,
         velocity_noise=sensors.velocity_noise,
+        position_quantum=sensors.position_quantum,
+        velocity_quantum=sensors.velocity_quantum,
+        position_bias=per_joint(sensors.position_bias, joints),
+        position_drift=sensors.position_drift,
+        dropout=sensors.dropout,
+        period_jitter=disturbances.period_jitter,
         gravity=bodies.gravity,
+        gravity_tilt={"x": 0.0, "y": 0.0},
         payload=0.0,
+        push_force=disturbances.push_force,
+        push_torque=disturbances.push_torque,
+        push_interval=disturbances.push_interval,
+        push_duration=disturbances.push_duration,
     )
 
 
@@ -72,8 +91,8 @@ class Plant:
         self._step = 1.0 / spec.control.physics_rate
         self._substeps = spec.control.substeps
         self._randomization = hardware.randomization
-        self._actuators = ActuatorModel(spec.joints, hardware.actuators, self._step)
-        self._sensors = SensorModel(hardware.sensors, len(spec.joints), self._step)
+        self._actuators = ActuatorModel(spec.joints, self._step)
+        self._sensors = SensorModel(hardware.sensors, spec.joint_names, self._step)
         self.nominal = nominal_parameters(spec, hardware, self._engine.bodies)
         self._parameters = self.nominal
         self._initial: tuple[Array, Array] = (np.zeros(len(spec.joints)), np.zeros(len(spec.joints)))

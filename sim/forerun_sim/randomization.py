@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -14,35 +14,59 @@ from forerun_sim.errors import InputError
 from forerun_sim.spec import Distribution, Joint, Randomization, Task
 
 PerName = dict[str, float]
+LEAST = "least"
+"""Key of what no sample of a quantity goes below, as a factor of its nominal value: 0 where absent, none where None."""
 
 
 @dataclass(frozen=True)
 class Parameters:
     """One plant, in full: everything that can vary between episodes, as the engine, actuators and sensors use it.
 
-    ``mass`` [kg], ``inertia`` (a factor on top of the mass's) and ``link_friction`` are per link; ``damping`` [N m s/rad or
-    N s/m], ``viscous`` (same), ``coulomb`` [N m or N], ``strength`` (a factor) and ``lag`` [s] per joint; delays in s; noise as
-    standard deviations in SI; ``gravity`` [m/s^2]; ``payload`` [kg]. The fields are named as robot.yaml's ``randomization``.
+    The fields are named as robot.yaml's ``randomization``. Per link: ``mass`` [kg], ``inertia`` (a factor on top of the mass's),
+    ``com`` (shift of the centre of mass [m], named "<link>.x"), ``link_friction``, ``restitution``. Per joint: ``damping`` [N m
+    s/rad or N s/m], ``viscous`` (same), ``coulomb`` [N m or N], ``armature`` [kg m^2 or kg], ``position_bias`` [rad or m]. Per
+    driven joint: ``strength`` (a factor), ``stiffness`` and ``servo_damping`` (gains), ``lag`` [s], ``backlash`` [rad or m],
+    ``no_load_speed`` [rad/s or m/s; 0: none]. Delays and ``period_jitter`` in s; noise and quanta in SI; ``position_drift`` per
+    square root of a second; ``dropout`` a probability; ``gravity`` [m/s^2], ``gravity_tilt`` [rad] about "x" and "y"; ``payload``
+    [kg]; pushes in N, N m and s.
     """
 
-    mass: PerName
-    inertia: PerName
+    mass: PerName = field(metadata={LEAST: 0.01})
+    inertia: PerName = field(metadata={LEAST: 0.01})
+    com: PerName = field(metadata={LEAST: None})
     link_friction: PerName
+    restitution: PerName
     damping: PerName
     viscous: PerName
     coulomb: PerName
+    armature: PerName
     strength: PerName
+    stiffness: PerName
+    servo_damping: PerName
     lag: PerName
+    backlash: PerName
+    no_load_speed: PerName
     delay: float
     observation_delay: float
     position_noise: float
     velocity_noise: float
+    position_quantum: float
+    velocity_quantum: float
+    position_bias: PerName = field(metadata={LEAST: None})
+    position_drift: float
+    dropout: float
+    period_jitter: float
     gravity: float
+    gravity_tilt: PerName = field(metadata={LEAST: None})
     payload: float
+    push_force: float
+    push_torque: float
+    push_interval: float
+    push_duration: float
 
     def flat(self) -> dict[str, float]:
         """All of it as JSON: ``{"mass.pole": 0.2, ..., "gravity": 9.81}``."""
-        return dict(_flatten({field.name: getattr(self, field.name) for field in fields(self)}))
+        return dict(_flatten({quantity.name: getattr(self, quantity.name) for quantity in fields(self)}))
 
     def changed(self, values: Mapping[str, float]) -> Parameters:
         """These parameters with those in ``values``, named as in ``flat``, replaced.
@@ -61,7 +85,7 @@ class Parameters:
                 new.setdefault(group, {})[name] = float(value)
             else:
                 new[group] = float(value)
-        return Parameters(**{field.name: new.get(field.name, {}) for field in fields(self)})
+        return Parameters(**{quantity.name: new.get(quantity.name, {}) for quantity in fields(self)})
 
 
 def _flatten(groups: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
@@ -80,23 +104,28 @@ def stream(seed: int, episode: int, name: str) -> np.random.Generator:
 def sample_parameters(randomization: Randomization, nominal: Parameters, seed: int, episode: int) -> Parameters:
     """The plant of this episode. Quantities that cannot be negative are cut at 0, masses and inertias at 1 % of nominal."""
     drawn: dict[str, Any] = {}
-    for field in fields(nominal):
-        distribution, value = getattr(randomization, field.name), getattr(nominal, field.name)
-        rng = stream(seed, episode, field.name)
-        floor = 0.01 if field.name in ("mass", "inertia") else 0.0
+    for quantity in fields(nominal):
+        name, least = quantity.name, quantity.metadata.get(LEAST, 0.0)
+        distribution, value, rng = getattr(randomization, name), getattr(nominal, name), stream(seed, episode, name)
         if isinstance(value, dict):
-            drawn[field.name] = {name: _drawn(_of(distribution, name), rng, number, floor) for name, number in value.items()}
+            drawn[name] = {key: _drawn(_of(distribution, key), rng, number, least) for key, number in value.items()}
         else:
-            drawn[field.name] = _drawn(distribution, rng, value, floor)
+            drawn[name] = _drawn(distribution, rng, value, least)
     return Parameters(**drawn)
 
 
 def _of(distribution: Distribution | dict[str, Distribution] | None, name: str) -> Distribution | None:
-    return distribution.get(name) if isinstance(distribution, dict) else distribution
+    """The distribution of a name, or of the link whose part the name is."""
+    if not isinstance(distribution, dict):
+        return distribution
+    return distribution.get(name) or distribution.get(name.rpartition(".")[0])
 
 
-def _drawn(distribution: Distribution | None, rng: np.random.Generator, nominal: float, floor: float) -> float:
-    return nominal if distribution is None else max(floor * nominal, distribution.sample(rng, nominal))
+def _drawn(distribution: Distribution | None, rng: np.random.Generator, nominal: float, least: float | None) -> float:
+    if distribution is None:
+        return nominal
+    drawn = distribution.sample(rng, nominal)
+    return drawn if least is None else max(least * nominal, drawn)
 
 
 def sample_initial(

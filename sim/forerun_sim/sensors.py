@@ -40,10 +40,9 @@ class SensorModel:
     it differs from none of the others.
     """
 
-    def __init__(self, sensors: Sensors, joints: int, step: float) -> None:
-        """``step`` is the physics step [s]."""
-        self._sensors = sensors
-        self._joints = joints
+    def __init__(self, sensors: Sensors, joints: Sequence[str], step: float) -> None:
+        """``joints`` are their names, ``step`` is the physics step [s]."""
+        self._joints = tuple(joints)
         self._step = step
         self._back = 0.0
         self._past: deque[State] = deque(maxlen=1)
@@ -56,12 +55,19 @@ class SensorModel:
         self._noise: list[list[list[float]]] = []
         self._used = 0
         self._scales = (0.0, 0.0)
+        self._quanta = (0.0, 0.0)
+        self._bias: list[float] = []
+        self._dropout = 0.0
 
     def reset(self, parameters: Parameters, rng: np.random.Generator, state: State) -> None:
         """Begins an episode in ``state``; the plant stood still in it for as long as the delay asks."""
         self._rng = rng
         self._noise, self._used = [], 0
         self._scales = (parameters.position_noise, parameters.velocity_noise)
+        self._quanta = (parameters.position_quantum, parameters.velocity_quantum)
+        bias = [parameters.position_bias[name] for name in self._joints]
+        self._bias = bias if any(bias) else []
+        self._dropout = parameters.dropout
         self._back = parameters.observation_delay / self._step
         length = int(self._back + self._span / self._step + 1e-9) + 2
         self._past = deque([state] * length, maxlen=length)
@@ -84,15 +90,17 @@ class SensorModel:
         self._before = (time, measured)
         if velocity_noise:
             speed = [value + velocity_noise * error for value, error in zip(speed, noise[1], strict=True)]
-        if self._sensors.velocity_quantum:
-            speed = _quantised(speed, self._sensors.velocity_quantum)
-        if self._sensors.dropout and self._rng.random() < self._sensors.dropout:
+        if self._quanta[1]:
+            speed = _quantised(speed, self._quanta[1])
+        if self._dropout and self._rng.random() < self._dropout:
             return None
         return Reading(time, np.array(measured), np.array(speed), np.array(effort))
 
     def _measured(self, position: list[float], noise: list[float]) -> list[float]:
-        scale, quantum = self._scales[0], self._sensors.position_quantum
+        scale, quantum = self._scales[0], self._quanta[0]
         noisy = [value + scale * error for value, error in zip(position, noise, strict=True)] if scale else position
+        if self._bias:
+            noisy = [value + bias for value, bias in zip(noisy, self._bias, strict=True)]
         return _quantised(noisy, quantum) if quantum else noisy
 
     def _at(self, steps: float) -> tuple[list[float], list[float], Sequence[float]]:
@@ -111,7 +119,7 @@ class SensorModel:
     def _draw(self) -> list[list[float]]:
         """Standard normal numbers for one reading, [3][J]; drawn in blocks, because single draws are slow."""
         if self._used >= len(self._noise):
-            self._noise, self._used = self._rng.standard_normal((_BLOCK, 3, self._joints)).tolist(), 0
+            self._noise, self._used = self._rng.standard_normal((_BLOCK, 3, len(self._joints))).tolist(), 0
         self._used += 1
         return self._noise[self._used - 1]
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from forerun_sim.errors import InputError
 from forerun_sim.kinematics import Frame, Vector
+from forerun_sim.spec.randomization import OF_LINKS
 from forerun_sim.spec.robot import RobotSpec
 
 MOVABLE = ("revolute", "continuous", "prismatic")
@@ -272,7 +273,7 @@ def check_joints(spec: RobotSpec, path: Path) -> None:
 
 def _check_links(spec: RobotSpec, urdf: Urdf, path: Path) -> None:
     named: list[tuple[str, str]] = []
-    for key in ("mass", "inertia", "link_friction"):
+    for key in OF_LINKS:
         drawn = getattr(spec.randomization, key)
         named += [(f"randomization.{key}", link) for link in drawn] if isinstance(drawn, dict) else []
     for task_name, task in spec.tasks.items():

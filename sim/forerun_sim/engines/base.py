@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,7 +11,7 @@ from typing import Any, Protocol
 from forerun_sim.actuators import JointRow
 from forerun_sim.errors import InputError
 from forerun_sim.randomization import Parameters
-from forerun_sim.spec import Actuators, Randomization, RobotSpec, Sensors
+from forerun_sim.spec import Actuators, Disturbances, Randomization, RobotSpec, Sensors
 
 
 @dataclass(frozen=True)
@@ -19,18 +20,30 @@ class Hardware:
 
     actuators: Actuators
     sensors: Sensors
+    disturbances: Disturbances
     randomization: Randomization
 
 
 @dataclass(frozen=True)
 class Bodies:
-    """The engine's robot as its model file has it: ``mass`` [kg] and ``friction`` per moved link, ``damping`` per joint (joint
-    order of robot.yaml), ``gravity`` [m/s^2]."""
+    """The engine's robot as its model file has it: ``mass`` [kg], ``friction`` and ``restitution`` per moved link, ``damping``
+    per joint (joint order of robot.yaml), ``gravity`` [m/s^2]."""
 
     mass: dict[str, float]
     friction: dict[str, float]
+    restitution: dict[str, float]
     damping: dict[str, float]
     gravity: float
+
+
+def gravity_vector(parameters: Parameters) -> tuple[float, float, float]:
+    """Gravity [m/s^2] in the base frame: down, turned about x, then about y."""
+    size, about_x, about_y = parameters.gravity, parameters.gravity_tilt["x"], parameters.gravity_tilt["y"]
+    return (
+        -size * math.cos(about_x) * math.sin(about_y),
+        size * math.sin(about_x),
+        -size * math.cos(about_x) * math.cos(about_y),
+    )
 
 
 class Engine(Protocol):

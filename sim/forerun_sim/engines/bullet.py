@@ -14,7 +14,7 @@ from typing import Any
 import pybullet
 
 from forerun_sim.actuators import JointRow
-from forerun_sim.engines.base import Bodies, Hardware
+from forerun_sim.engines.base import Bodies, Hardware, gravity_vector
 from forerun_sim.errors import ForerunError
 from forerun_sim.randomization import Parameters
 from forerun_sim.spec import RobotSpec
@@ -34,7 +34,7 @@ class BulletEngine:
     """
 
     def __init__(self, spec: RobotSpec) -> None:
-        self.hardware = Hardware(spec.actuators, spec.sensors, spec.randomization)
+        self.hardware = Hardware(spec.actuators, spec.sensors, spec.disturbances, spec.randomization)
         self._urdf = robot_urdf(spec)
         self._step_size = 1.0 / spec.control.physics_rate
         self._client = pybullet.connect(pybullet.DIRECT)
@@ -56,9 +56,10 @@ class BulletEngine:
         self._prepare(by_joint)
         mass = {link: self._urdf.links[link].mass for link in self._links if self._urdf.links[link].mass > 0}
         moved = {link: value for link, value in mass.items() if self._urdf.moved(link)}
-        friction = {link: pybullet.getDynamicsInfo(self._body, self._links[link], self._client)[1] for link in moved}
+        surfaces = {link: pybullet.getDynamicsInfo(self._body, self._links[link], self._client) for link in moved}
+        friction, restitution = ({link: info[index] for link, info in surfaces.items()} for index in (1, 5))
         damping = {name: self._urdf.joints[name].damping for name in self._names}
-        self.bodies = Bodies(moved, friction, damping, GRAVITY)
+        self.bodies = Bodies(moved, friction, restitution, damping, GRAVITY)
 
     def _prepare(self, by_joint: dict[str, int]) -> None:
         """What holds for all episodes: no hidden damping, no default motors, no mass where the URDF gives none."""
@@ -90,10 +91,11 @@ class BulletEngine:
                 mass=mass + carried,
                 localInertiaDiagonal=tuple(moment * factor for moment in self._inertia[link]),
                 lateralFriction=parameters.link_friction[link],
+                restitution=parameters.restitution[link],
             )
         for name, index in zip(self._names, self._indices, strict=True):
             self._change(index, jointDamping=parameters.damping[name])
-        pybullet.setGravity(0.0, 0.0, -parameters.gravity, self._client)
+        pybullet.setGravity(*gravity_vector(parameters), self._client)
         for index, where, speed in zip(self._indices, position, velocity, strict=True):
             pybullet.resetJointState(self._body, index, where, speed, physicsClientId=self._client)
 

@@ -15,10 +15,10 @@ import mujoco
 import numpy as np
 
 from forerun_sim.actuators import JointRow
-from forerun_sim.engines.base import Bodies, Hardware
+from forerun_sim.engines.base import Bodies, Hardware, gravity_vector
 from forerun_sim.errors import ForerunError, InputError
 from forerun_sim.randomization import Parameters
-from forerun_sim.spec import Actuators, Randomization, RobotSpec, Sensors, Strict, load_yaml, validate
+from forerun_sim.spec import Actuators, Disturbances, Randomization, RobotSpec, Sensors, Strict, load_yaml, validate
 
 _TYPES = {
     "prismatic": mujoco.mjtJoint.mjJNT_SLIDE,
@@ -34,6 +34,7 @@ class ForeignPlant(Strict):
     model: str
     actuators: Actuators = Actuators()
     sensors: Sensors = Sensors()
+    disturbances: Disturbances = Disturbances()
     randomization: Randomization = Randomization()
 
 
@@ -49,7 +50,7 @@ class MujocoEngine:
             raise InputError(f"robot '{spec.name}' has no 'foreign' plant in its robot.yaml; engine mujoco runs nothing else")
         source = spec.file(spec.foreign)
         plant = validate(ForeignPlant, load_yaml(source), source)
-        self.hardware = Hardware(plant.actuators, plant.sensors, plant.randomization)
+        self.hardware = Hardware(plant.actuators, plant.sensors, plant.disturbances, plant.randomization)
         model_path = (source.parent / plant.model).resolve()
         self._model = _load(model_path)
         self._data = mujoco.MjData(self._model)
@@ -64,7 +65,7 @@ class MujocoEngine:
         mass = {link: float(self._model.body(link).mass[0]) for link in links}
         friction = dict.fromkeys(links, float(self._model.geom_friction[:, 0].mean()) if self._model.ngeom else 1.0)
         damping = {name: float(self._model.dof_damping[dof]) for name, dof in zip(self._names, self._velocities, strict=True)}
-        self.bodies = Bodies(mass, friction, damping, float(-self._model.opt.gravity[2]))
+        self.bodies = Bodies(mass, friction, dict.fromkeys(links, 0.0), damping, float(-self._model.opt.gravity[2]))
 
     def _steps_per_call(self, period: float) -> int:
         """MuJoCo's steps in one of the plant's: as many as the MJCF's own timestep asks for."""
@@ -82,7 +83,7 @@ class MujocoEngine:
             model.geom_friction[model.geom_bodyid == body.id, 0] = parameters.link_friction[link]
         for name, dof in zip(self._names, self._velocities, strict=True):
             model.dof_damping[dof] = parameters.damping[name]
-        model.opt.gravity[:] = (0.0, 0.0, -parameters.gravity)
+        model.opt.gravity[:] = gravity_vector(parameters)
         mujoco.mj_setConst(model, data)
         mujoco.mj_resetData(model, data)
         data.qpos[self._positions] = position

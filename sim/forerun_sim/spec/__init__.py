@@ -4,8 +4,10 @@ Every error names the file, the key and what is allowed. ``load_robot`` is the o
 """
 
 from forerun_sim.spec.base import Distribution, Finite, Interval, NonNegative, PerName, Positive, Strict
+from forerun_sim.spec.hardware import Actuators, Disturbances, Sensors
 from forerun_sim.spec.load import load_robot, load_yaml, validate
-from forerun_sim.spec.parts import Actuators, Control, Joint, Randomization, Safety, Sensors, Topics
+from forerun_sim.spec.parts import Control, Joint, Safety, Topics
+from forerun_sim.spec.randomization import Randomization
 from forerun_sim.spec.robot import RobotSpec
 from forerun_sim.spec.task import Bound, Feature, Goal, Task, Term, parse_feature
 
@@ -14,6 +16,7 @@ __all__ = [
     "Bound",
     "Control",
     "Distribution",
+    "Disturbances",
     "Feature",
     "Finite",
     "Goal",

@@ -83,3 +83,6 @@ NumberPerName = Annotated[
     Annotated[NonNegative, Tag(ONE)] | Annotated[dict[str, NonNegative], Tag(NAMED)], Discriminator(_number_or_names)
 ]
 """One number, not below 0, for all joints, or a number per joint name."""
+
+SignedPerName = Annotated[Annotated[Finite, Tag(ONE)] | Annotated[dict[str, Finite], Tag(NAMED)], Discriminator(_number_or_names)]
+"""The same for numbers of either sign."""

@@ -1,4 +1,4 @@
-"""The parts of a robot as data: joints, rates, sensors, actuators, what varies, what is safe."""
+"""The parts of a robot as data: joints, rates, topics, what is safe."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from forerun_sim.spec.base import Distribution, Interval, NonNegative, NumberPerName, PerName, Positive, Strict
+from forerun_sim.spec.base import Interval, NonNegative, Positive, Strict
 
 
 class Joint(Strict):
@@ -97,71 +97,6 @@ class Topics(Strict):
 
     joint_states: str = "joint_states"
     commands: str = "commands"
-
-
-class Sensors(Strict):
-    """How positions and velocities are measured. Noise is the standard deviation of white noise.
-
-    ``velocity_source``: ``measured`` (noise is added to the true velocity) or ``difference`` (backward difference of measured
-    positions over one reading, as most encoders do). ``rate`` [Hz] of readings, the control rate if absent.
-    """
-
-    rate: Positive | None = None
-    position_noise: NonNegative = 0.0
-    position_quantum: NonNegative = 0.0
-    velocity_source: Literal["measured", "difference"] = "measured"
-    velocity_noise: NonNegative = 0.0
-    velocity_quantum: NonNegative = 0.0
-    delay: NonNegative = 0.0
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-
-class Actuators(Strict):
-    """From command to joint torque. Times in s; friction opposes motion: ``viscous * dq + coulomb * tanh(dq / 0.01)``.
-
-    ``strength`` is a factor on the produced effort, ``lag`` the time constant of a first-order lag, ``delay`` a pure delay.
-    ``stiffness`` and ``damping`` are the servo's gains (position interface: effort = stiffness * error - damping * dq; velocity
-    interface: effort = damping * velocity error). A number holds for all joints; a mapping gives one per joint name.
-    """
-
-    strength: NumberPerName = 1.0
-    lag: NumberPerName = 0.0
-    delay: NonNegative = 0.0
-    viscous: NumberPerName = 0.0
-    coulomb: NumberPerName = 0.0
-    stiffness: NumberPerName = 0.0
-    damping: NumberPerName = 0.0
-
-
-class Randomization(Strict):
-    """What varies between episodes. Absent means nominal. Times in s; names are links for mass, inertia and link_friction,
-    joints for the rest. ``damping`` is the URDF's joint damping, ``viscous`` and ``coulomb`` are the actuator's friction.
-
-    A changed ``mass`` scales the link's inertia with it (the same shape of another material); ``inertia``, always relative,
-    scales it further. ``payload`` adds mass [kg] at the last link's centre of mass; ``gravity`` is its size [m/s^2]."""
-
-    mass: PerName | None = None
-    inertia: PerName | None = None
-    link_friction: PerName | None = None
-    damping: PerName | None = None
-    viscous: PerName | None = None
-    coulomb: PerName | None = None
-    strength: PerName | None = None
-    lag: PerName | None = None
-    delay: Distribution | None = None
-    observation_delay: Distribution | None = None
-    position_noise: Distribution | None = None
-    velocity_noise: Distribution | None = None
-    gravity: Distribution | None = None
-    payload: Distribution | None = None
-
-    @field_validator("inertia")
-    @classmethod
-    def _relative(cls, value: PerName | None) -> PerName | None:
-        drawn = value.values() if isinstance(value, dict) else (value,) if value is not None else ()
-        if not all(distribution.relative for distribution in drawn):
-            raise ValueError("an inertia is a factor on all three principal moments: add 'relative: true'")
-        return value
 
 
 Recovery = Literal["resume", "latch"]

@@ -11,7 +11,9 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from forerun_sim.errors import InputError
 from forerun_sim.spec.base import Strict
-from forerun_sim.spec.parts import Actuators, Control, Joint, Randomization, Safety, Sensors, Topics
+from forerun_sim.spec.hardware import Actuators, Disturbances, Sensors
+from forerun_sim.spec.parts import Control, Joint, Safety, Topics
+from forerun_sim.spec.randomization import NOT_OF_JOINTS, Randomization
 from forerun_sim.spec.task import Task, parse_feature
 
 
@@ -31,6 +33,7 @@ class RobotSpec(Strict):
     topics: Topics = Topics()
     sensors: Sensors = Sensors()
     actuators: Actuators = Actuators()
+    disturbances: Disturbances = Disturbances()
     randomization: Randomization = Randomization()
     safety: Safety = Safety()
     tasks: dict[str, Task] = Field(default_factory=dict)
@@ -42,14 +45,10 @@ class RobotSpec(Strict):
         if len(set(names)) != len(names):
             raise ValueError(f"joint names must differ: {names}")
         known = set(names)
-        for key in ("strength", "lag", "viscous", "coulomb", "stiffness", "damping"):
-            value = getattr(self.actuators, key)
-            if isinstance(value, dict) and not set(value) <= known:
-                raise ValueError(f"actuators.{key}: no joint named {sorted(set(value) - known)}; joints: {names}")
-        for key in ("damping", "viscous", "coulomb", "strength", "lag"):
-            value = getattr(self.randomization, key)
-            if isinstance(value, dict) and not set(value) <= known:
-                raise ValueError(f"randomization.{key}: no joint named {sorted(set(value) - known)}; joints: {names}")
+        for part in ("actuators", "sensors", "randomization"):
+            for key, value in getattr(self, part):
+                if isinstance(value, dict) and key not in NOT_OF_JOINTS and not set(value) <= known:
+                    raise ValueError(f"{part}.{key}: no joint named {sorted(set(value) - known)}; joints: {names}")
         for task_name, task in self.tasks.items():
             self._check_task(f"tasks.{task_name}", task)
         return self

@@ -1,0 +1,67 @@
+"""What a robot is built of beside its bodies: sensors, actuators, and what disturbs it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from forerun_sim.spec.base import NonNegative, NumberPerName, Positive, SignedPerName, Strict
+
+
+class Sensors(Strict):
+    """How positions and velocities are measured. Noise is the standard deviation of white noise.
+
+    ``velocity_source``: ``measured`` (noise is added to the true velocity) or ``difference`` (backward difference of measured
+    positions over one reading, as most encoders do). ``rate`` [Hz] of readings, the control rate if absent. ``position_bias`` is
+    what an encoder reads too much, ``position_drift`` how far that wanders [rad or m per square root of a second].
+    """
+
+    rate: Positive | None = None
+    position_noise: NonNegative = 0.0
+    position_quantum: NonNegative = 0.0
+    velocity_source: Literal["measured", "difference"] = "measured"
+    velocity_noise: NonNegative = 0.0
+    velocity_quantum: NonNegative = 0.0
+    position_bias: SignedPerName = 0.0
+    position_drift: NonNegative = 0.0
+    delay: NonNegative = 0.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class Actuators(Strict):
+    """From command to joint torque. Times in s; friction opposes motion: ``viscous * dq + coulomb * tanh(dq / 0.01)``.
+
+    ``strength`` is a factor on the produced effort, ``lag`` the time constant of a first-order lag, ``delay`` a pure delay.
+    ``stiffness`` and ``damping`` are the servo's gains (position interface: effort = stiffness * error - damping * dq; velocity
+    interface: effort = damping * velocity error). ``armature`` is the inertia of the rotor as the joint feels it [kg m^2 or kg],
+    ``backlash`` the play of the gear [rad or m], ``no_load_speed`` the speed at which the motor's effort is 0 (its limit falls
+    linearly to it; 0: none). A number holds for all joints; a mapping gives one per joint name.
+    """
+
+    strength: NumberPerName = 1.0
+    lag: NumberPerName = 0.0
+    delay: NonNegative = 0.0
+    viscous: NumberPerName = 0.0
+    coulomb: NumberPerName = 0.0
+    stiffness: NumberPerName = 0.0
+    damping: NumberPerName = 0.0
+    armature: NumberPerName = 0.0
+    backlash: NumberPerName = 0.0
+    no_load_speed: NumberPerName = 0.0
+
+
+class Disturbances(Strict):
+    """What happens to the robot from outside, and to the clock of its control loop.
+
+    ``push_force`` [N] and ``push_torque`` [N m] are the sizes of pushes in random directions at the centre of mass of one of
+    ``push_links`` (any moved link if absent), each lasting ``push_duration`` [s], on average every ``push_interval`` [s] (0:
+    never). ``period_jitter`` is the standard deviation of the control period [s], by which a plant steps longer or shorter.
+    """
+
+    push_force: NonNegative = 0.0
+    push_torque: NonNegative = 0.0
+    push_interval: NonNegative = 0.0
+    push_duration: NonNegative = 0.1
+    push_links: tuple[str, ...] | None = None
+    period_jitter: NonNegative = 0.0

@@ -1,0 +1,72 @@
+"""What varies between episodes, as data."""
+
+from __future__ import annotations
+
+from pydantic import field_validator
+
+from forerun_sim.spec.base import Distribution, PerName, Strict
+
+OF_LINKS = ("mass", "inertia", "com", "link_friction", "restitution")
+"""Quantities with a value for each link."""
+NOT_OF_JOINTS = (*OF_LINKS, "gravity_tilt")
+"""Quantities whose names are not joints'."""
+
+
+class Randomization(Strict):
+    """What varies between episodes, each as a distribution. Absent means nominal. SI; named as in ``Parameters``.
+
+    Names are links for mass, inertia, com, link_friction and restitution, x and y for gravity_tilt, joints for the rest.
+    ``damping`` is the URDF's joint damping, ``viscous`` and ``coulomb`` are the joint's friction, ``stiffness`` and
+    ``servo_damping`` the servo's gains.
+
+    A changed ``mass`` scales the link's inertia with it (the same shape of another material); ``inertia``, always relative,
+    scales it further. ``com`` shifts the link's centre of mass [m], in each direction of the link's frame. ``payload`` adds mass
+    [kg] at the last link's centre of mass; ``gravity`` is its size [m/s^2], ``gravity_tilt`` turns it about x and y [rad]."""
+
+    mass: PerName | None = None
+    inertia: PerName | None = None
+    com: PerName | None = None
+    link_friction: PerName | None = None
+    restitution: PerName | None = None
+    damping: PerName | None = None
+    viscous: PerName | None = None
+    coulomb: PerName | None = None
+    armature: PerName | None = None
+    strength: PerName | None = None
+    stiffness: PerName | None = None
+    servo_damping: PerName | None = None
+    lag: PerName | None = None
+    backlash: PerName | None = None
+    no_load_speed: PerName | None = None
+    delay: Distribution | None = None
+    observation_delay: Distribution | None = None
+    position_noise: Distribution | None = None
+    velocity_noise: Distribution | None = None
+    position_quantum: Distribution | None = None
+    velocity_quantum: Distribution | None = None
+    position_bias: PerName | None = None
+    position_drift: Distribution | None = None
+    dropout: Distribution | None = None
+    period_jitter: Distribution | None = None
+    gravity: Distribution | None = None
+    gravity_tilt: PerName | None = None
+    payload: Distribution | None = None
+    push_force: Distribution | None = None
+    push_torque: Distribution | None = None
+    push_interval: Distribution | None = None
+    push_duration: Distribution | None = None
+
+    @field_validator("gravity_tilt")
+    @classmethod
+    def _of_axes(cls, value: PerName | None) -> PerName | None:
+        if isinstance(value, dict) and not set(value) <= {"x", "y"}:
+            raise ValueError(f"gravity turns about the axes x and y, not {sorted(set(value) - {'x', 'y'})}")
+        return value
+
+    @field_validator("inertia")
+    @classmethod
+    def _relative(cls, value: PerName | None) -> PerName | None:
+        drawn = value.values() if isinstance(value, dict) else (value,) if value is not None else ()
+        if not all(distribution.relative for distribution in drawn):
+            raise ValueError("an inertia is a factor on all three principal moments: add 'relative: true'")
+        return value
