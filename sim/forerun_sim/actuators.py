@@ -1,4 +1,4 @@
-"""From command to joint torque, at the physics rate: delay, servo, saturation, lag, strength, friction."""
+"""From command to joint torque, at the physics rate: delay, servo, saturation, lag, strength."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import tanh
 
 from forerun_sim.randomization import Parameters
 from forerun_sim.spec import Joint
-
-COULOMB_SPEED = 0.01
-"""Speed [rad/s or m/s] over which Coulomb friction turns its sign: ``coulomb * tanh(dq / 0.01)``."""
 
 
 def per_joint(value: float | dict[str, float], joints: Sequence[Joint], default: float = 0.0) -> dict[str, float]:
@@ -50,16 +46,14 @@ class _Drive:
 
 
 class ActuatorModel:
-    """The actuators of one episode. Friction acts on every joint, driven or not.
+    """The actuators of one episode.
 
     A command counts from ``delay`` after it was given, to the nearest physics step. The servo of a position or velocity
     interface turns it into an effort, which saturates at the joint's effort limit, follows with the time constant ``lag`` and
-    comes out times ``strength``. Friction (``viscous * dq + coulomb * tanh(dq / 0.01)``) is an effort too, because PyBullet's
-    changeDynamics knows no joint friction of Coulomb's kind: a joint at rest under a load below ``coulomb`` creeps, slower
-    than 0.03 rad/s, where a real one sticks.
+    comes out times ``strength``.
 
     ``give`` takes a command, ``prepare`` looks some physics steps ahead, ``effort`` is then asked once for each of them: where
-    all joints are driven by effort, the motors follow from the commands alone, and what is left for the loop is friction.
+    all joints are driven by effort, the motors follow from the commands alone, and nothing is left for the loop.
     """
 
     def __init__(self, joints: Sequence[Joint], step: float) -> None:
@@ -69,8 +63,6 @@ class ActuatorModel:
         self._limits = [joint.command_limits for joint in self._joints if joint.actuated]
         self._servos = any(joint.interface in ("position", "velocity") for joint in self._joints)
         self._drives: list[_Drive] = []
-        self._viscous: list[float] = []
-        self._coulomb: list[float] = []
         self._queue: deque[tuple[int, list[float]]] = deque()
         self._delay = 0
         self._active: list[float] = []
@@ -95,8 +87,6 @@ class ActuatorModel:
                     keep=math.exp(-self._step / lag) if lag > 0 else 0.0,
                 )
             )
-        self._viscous = [parameters.viscous[joint.name] for joint in self._joints]
-        self._coulomb = [parameters.coulomb[joint.name] for joint in self._joints]
         self._delay = round(parameters.delay / self._step)
         self._queue.clear()
         self._active = self._clipped([position[index] if joint.interface == "position" else 0.0 for index, joint in driven])
@@ -131,15 +121,10 @@ class ActuatorModel:
             columns[drive.index] = column
         return list(zip(*columns, strict=True))
 
-    def effort(self, ahead: int, rows: Sequence[JointRow]) -> tuple[list[float], Sequence[float]]:
-        """Net effort on each joint [J] during the prepared step ``ahead``, from the joints' states at its beginning, and the part
-        of it that the motors produce, before friction: what a torque sensor would show."""
-        produced = self._served(self._commands[ahead], rows) if self._servos else self._produced[ahead]
-        net = [
-            made - viscous * row[1] - coulomb * tanh(row[1] / COULOMB_SPEED)
-            for made, viscous, coulomb, row in zip(produced, self._viscous, self._coulomb, rows)  # noqa: B905
-        ]
-        return net, produced
+    def effort(self, ahead: int, rows: Sequence[JointRow]) -> Sequence[float]:
+        """Effort of the motors [J] during the prepared step ``ahead``, from the joints' states at its beginning: what a torque
+        sensor would show."""
+        return self._served(self._commands[ahead], rows) if self._servos else self._produced[ahead]
 
     def _served(self, command: list[float], rows: Sequence[JointRow]) -> Sequence[float]:
         produced = [0.0] * len(self._joints)

@@ -35,8 +35,8 @@ def nominal_parameters(spec: RobotSpec, hardware: Hardware, bodies: Bodies) -> P
         restitution=dict(bodies.restitution),
         damping=dict(bodies.damping),
         viscous=per_joint(actuators.viscous, joints),
-        coulomb=per_joint(actuators.coulomb, joints),
-        armature=per_joint(actuators.armature, joints),
+        coulomb=_sum(bodies.coulomb, per_joint(actuators.coulomb, joints)),
+        armature=_sum(bodies.armature, per_joint(actuators.armature, joints)),
         strength=per_joint(actuators.strength, driven, default=1.0),
         stiffness=per_joint(actuators.stiffness, driven),
         servo_damping=per_joint(actuators.damping, driven),
@@ -61,6 +61,10 @@ def nominal_parameters(spec: RobotSpec, hardware: Hardware, bodies: Bodies) -> P
         push_interval=disturbances.push_interval,
         push_duration=disturbances.push_duration,
     )
+
+
+def _sum(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    return {name: value + other[name] for name, value in one.items()}
 
 
 class Plant:
@@ -157,11 +161,11 @@ class Plant:
             raise InputError(f"command {values}: needs {self.spec.action_size} finite numbers: {self.spec.action_names}")
         self._actuators.give(values, self._count)
         self._actuators.prepare(self._count, substeps)
-        effort, step, record = self._actuators.effort, self._engine.step, self._sensors.record
-        rows = self._rows
+        effort, record, engine, rows = self._actuators.effort, self._sensors.record, self._engine, self._rows
         for ahead in range(substeps):
-            net, produced = effort(ahead, rows)
-            rows = step(net)
+            produced = effort(ahead, rows)
+            engine.step(produced)
+            rows = engine.states()
             record((rows, produced))
         self._rows = rows
         self._count += substeps

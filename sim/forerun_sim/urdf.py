@@ -48,6 +48,7 @@ class UrdfJoint:
     effort: float | None = None
     velocity: float | None = None
     damping: float = 0.0
+    friction: float = 0.0
 
     @property
     def movable(self) -> bool:
@@ -233,6 +234,7 @@ def _joint(element: ElementTree.Element) -> UrdfJoint:
         rpy=_vector(origin, "rpy", where, zero),
         axis=(x, y, z),
         damping=_number(element.find("dynamics"), "damping", where, 0.0),
+        friction=_number(element.find("dynamics"), "friction", where, 0.0),
         **bounds,
     )
 

@@ -26,13 +26,15 @@ class Hardware:
 
 @dataclass(frozen=True)
 class Bodies:
-    """The engine's robot as its model file has it: ``mass`` [kg], ``friction`` and ``restitution`` per moved link, ``damping``
-    per joint (joint order of robot.yaml), ``gravity`` [m/s^2]."""
+    """The engine's robot as its model file has it: ``mass`` [kg], ``friction`` and ``restitution`` per moved link; ``damping``,
+    ``coulomb`` and ``armature`` per joint (joint order of robot.yaml); ``gravity`` [m/s^2]."""
 
     mass: dict[str, float]
     friction: dict[str, float]
     restitution: dict[str, float]
     damping: dict[str, float]
+    coulomb: dict[str, float]
+    armature: dict[str, float]
     gravity: float
 
 
@@ -55,9 +57,11 @@ class Engine(Protocol):
     def reset(self, parameters: Parameters, position: Sequence[float], velocity: Sequence[float]) -> None:
         """Puts the joints at ``position`` and ``velocity`` [J] and takes over what ``parameters`` says about bodies."""
 
-    def step(self, effort: Sequence[float]) -> Sequence[JointRow]:
-        """One physics step under ``effort`` [J]; returns the joints' states [J] after it, each beginning with position and
-        velocity."""
+    def step(self, effort: Sequence[float]) -> None:
+        """One physics step under the actuators' ``effort`` [J]. Friction of joints is the engine's own matter."""
+
+    def states(self) -> Sequence[JointRow]:
+        """The joints' states [J] now, each beginning with position and velocity."""
 
     def close(self) -> None:
         """Gives the engine's memory back. May be called twice."""

@@ -1,8 +1,8 @@
 """The training simulator: PyBullet, without a window, one physics client per engine.
 
-PyBullet's changeDynamics sets mass, principal moments of inertia, friction of surfaces and viscous joint damping. It knows no
-armature (rotor inertia), cannot shift a centre of mass, and has no Coulomb friction of joints: friction is made by the actuator
-model, rotor inertia is left out (state it in the URDF's inertia where it matters), a shifted centre of mass needs another URDF.
+Viscous friction is the joints' damping in PyBullet, Coulomb friction a velocity motor that holds the joint at speed 0 with no
+more than that effort: the solver lets it stick, as a real one does. PyBullet's changeDynamics knows no armature (rotor inertia)
+and cannot shift a centre of mass: state the rotor's inertia in the URDF where it matters, and give another URDF for the latter.
 Self-collision is off and the world is empty, so that friction of links acts only where a robot brings something to touch.
 """
 
@@ -59,7 +59,8 @@ class BulletEngine:
         surfaces = {link: pybullet.getDynamicsInfo(self._body, self._links[link], self._client) for link in moved}
         friction, restitution = ({link: info[index] for link, info in surfaces.items()} for index in (1, 5))
         damping = {name: self._urdf.joints[name].damping for name in self._names}
-        self.bodies = Bodies(moved, friction, restitution, damping, GRAVITY)
+        coulomb = {name: self._urdf.joints[name].friction for name in self._names}
+        self.bodies = Bodies(moved, friction, restitution, damping, coulomb, dict.fromkeys(self._names, 0.0), GRAVITY)
 
     def _prepare(self, by_joint: dict[str, int]) -> None:
         """What holds for all episodes: no hidden damping, no default motors, no mass where the URDF gives none."""
@@ -69,8 +70,6 @@ class BulletEngine:
                 self._change(index, mass=0.0, localInertiaDiagonal=(0.0, 0.0, 0.0))
             self._inertia[link] = pybullet.getDynamicsInfo(self._body, index, self._client)[2]
         self._change(-1, linearDamping=0.0, angularDamping=0.0)
-        free = [0.0] * len(self._indices)
-        self._motors(self._indices, pybullet.VELOCITY_CONTROL, forces=free)
         others = [by_joint[name] for name in self._urdf.movable if name not in self._names]
         if others:
             self._motors(others, pybullet.POSITION_CONTROL, targetPositions=[0.0] * len(others), forces=[1e4] * len(others))
@@ -94,18 +93,22 @@ class BulletEngine:
                 restitution=parameters.restitution[link],
             )
         for name, index in zip(self._names, self._indices, strict=True):
-            self._change(index, jointDamping=parameters.damping[name])
+            self._change(index, jointDamping=parameters.damping[name] + parameters.viscous[name])
+        coulomb = [parameters.coulomb[name] for name in self._names]
+        self._motors(self._indices, pybullet.VELOCITY_CONTROL, targetVelocities=[0.0] * len(coulomb), forces=coulomb)
         pybullet.setGravity(*gravity_vector(parameters), self._client)
         for index, where, speed in zip(self._indices, position, velocity, strict=True):
             pybullet.resetJointState(self._body, index, where, speed, physicsClientId=self._client)
 
-    def step(self, effort: Sequence[float]) -> Sequence[JointRow]:
+    def step(self, effort: Sequence[float]) -> None:
         client = self._client
         pybullet.setJointMotorControlArray(
             self._body, self._indices, pybullet.TORQUE_CONTROL, forces=effort, physicsClientId=client
         )
         pybullet.stepSimulation(client)
-        rows: Sequence[JointRow] = pybullet.getJointStates(self._body, self._indices, client)
+
+    def states(self) -> Sequence[JointRow]:
+        rows: Sequence[JointRow] = pybullet.getJointStates(self._body, self._indices, self._client)
         return rows
 
     def close(self) -> None:

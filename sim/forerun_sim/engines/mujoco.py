@@ -13,6 +13,7 @@ from typing import Literal
 
 import mujoco
 import numpy as np
+from numpy.typing import NDArray
 
 from forerun_sim.actuators import JointRow
 from forerun_sim.engines.base import Bodies, Hardware, gravity_vector
@@ -64,8 +65,13 @@ class MujocoEngine:
         links = [self._model.body(i).name for i in range(1, self._model.nbody) if self._model.body_weldid[i] != 0]
         mass = {link: float(self._model.body(link).mass[0]) for link in links}
         friction = dict.fromkeys(links, float(self._model.geom_friction[:, 0].mean()) if self._model.ngeom else 1.0)
-        damping = {name: float(self._model.dof_damping[dof]) for name, dof in zip(self._names, self._velocities, strict=True)}
-        self.bodies = Bodies(mass, friction, dict.fromkeys(links, 0.0), damping, float(-self._model.opt.gravity[2]))
+        damping = self._by_joint(self._model.dof_damping)
+        coulomb, armature = (self._by_joint(getattr(self._model, key)) for key in ("dof_frictionloss", "dof_armature"))
+        gravity = float(-self._model.opt.gravity[2])
+        self.bodies = Bodies(mass, friction, dict.fromkeys(links, 0.0), damping, coulomb, armature, gravity)
+
+    def _by_joint(self, values: NDArray[np.float64]) -> dict[str, float]:
+        return {name: float(values[dof]) for name, dof in zip(self._names, self._velocities, strict=True)}
 
     def _steps_per_call(self, period: float) -> int:
         """MuJoCo's steps in one of the plant's: as many as the MJCF's own timestep asks for."""
@@ -82,7 +88,9 @@ class MujocoEngine:
             body.inertia[:] = self._nominal_inertia[body.id] * factor
             model.geom_friction[model.geom_bodyid == body.id, 0] = parameters.link_friction[link]
         for name, dof in zip(self._names, self._velocities, strict=True):
-            model.dof_damping[dof] = parameters.damping[name]
+            model.dof_damping[dof] = parameters.damping[name] + parameters.viscous[name]
+            model.dof_frictionloss[dof] = parameters.coulomb[name]
+            model.dof_armature[dof] = parameters.armature[name]
         model.opt.gravity[:] = gravity_vector(parameters)
         mujoco.mj_setConst(model, data)
         mujoco.mj_resetData(model, data)
@@ -90,10 +98,12 @@ class MujocoEngine:
         data.qvel[self._velocities] = velocity
         mujoco.mj_forward(model, data)
 
-    def step(self, effort: Sequence[float]) -> Sequence[JointRow]:
+    def step(self, effort: Sequence[float]) -> None:
+        self._data.qfrc_applied[self._velocities] = effort
+        mujoco.mj_step(self._model, self._data, self._repeat)
+
+    def states(self) -> Sequence[JointRow]:
         data = self._data
-        data.qfrc_applied[self._velocities] = effort
-        mujoco.mj_step(self._model, data, self._repeat)
         return list(zip(data.qpos[self._positions].tolist(), data.qvel[self._velocities].tolist(), strict=True))
 
     def close(self) -> None:

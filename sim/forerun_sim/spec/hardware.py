@@ -30,7 +30,8 @@ class Sensors(Strict):
 
 
 class Actuators(Strict):
-    """From command to joint torque. Times in s; friction opposes motion: ``viscous * dq + coulomb * tanh(dq / 0.01)``.
+    """From command to joint torque. Times in s; friction opposes motion: ``viscous * dq``, and up to ``coulomb``, which
+    holds a joint at rest; both add to what the robot's model file has.
 
     ``strength`` is a factor on the produced effort, ``lag`` the time constant of a first-order lag, ``delay`` a pure delay.
     ``stiffness`` and ``damping`` are the servo's gains (position interface: effort = stiffness * error - damping * dq; velocity
