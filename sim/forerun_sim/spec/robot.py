@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +16,9 @@ from forerun_sim.spec.hardware import Actuators, Disturbances, Sensors
 from forerun_sim.spec.parts import Control, Joint, Safety, Topics
 from forerun_sim.spec.randomization import NOT_OF_JOINTS, Randomization
 from forerun_sim.spec.task import Task, parse_feature
+
+PYBULLET_DATA = "pybullet_data:"
+"""Prefix of files that come with PyBullet."""
 
 
 class RobotSpec(Strict):
@@ -137,5 +141,14 @@ class RobotSpec(Strict):
         return self.tasks[name]
 
     def file(self, relative: str) -> Path:
-        """Absolute path of a file that robot.yaml names relative to itself."""
-        return (self.folder / relative).resolve()
+        """Absolute path of a file that robot.yaml names: relative to itself, or ``pybullet_data:<path>`` of what PyBullet ships.
+
+        Raises:
+            InputError: PyBullet's data is not installed.
+        """
+        if not relative.startswith(PYBULLET_DATA):
+            return (self.folder / relative).resolve()
+        found = importlib.util.find_spec(PYBULLET_DATA.rstrip(":"))
+        if found is None or found.origin is None:
+            raise InputError(f"robot '{self.name}': '{relative}' comes with PyBullet: pip install pybullet")
+        return Path(found.origin).parent / relative.removeprefix(PYBULLET_DATA)
