@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from forerun_sim.actuators import JointRow
 from forerun_sim.errors import InputError
+from forerun_sim.kinematics import Vector
 from forerun_sim.randomization import Parameters
 from forerun_sim.spec import Actuators, Disturbances, Randomization, RobotSpec, Sensors
 
@@ -56,6 +57,10 @@ class Engine(Protocol):
 
     def reset(self, parameters: Parameters, position: Sequence[float], velocity: Sequence[float]) -> None:
         """Puts the joints at ``position`` and ``velocity`` [J] and takes over what ``parameters`` says about bodies."""
+
+    def push(self, link: str, force: Vector, torque: Vector) -> None:
+        """``force`` [N] at the centre of mass of ``link`` and ``torque`` [N m], world frame, during the next ``step`` alone. Pushes
+        before the same step add up; ``reset`` forgets them. ``link`` is one of ``bodies.mass``."""
 
     def step(self, effort: Sequence[float]) -> None:
         """One physics step under the actuators' ``effort`` [J]. Friction of joints is the engine's own matter."""

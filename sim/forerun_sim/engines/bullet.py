@@ -16,6 +16,7 @@ import pybullet
 from forerun_sim.actuators import JointRow
 from forerun_sim.engines.base import Bodies, Hardware, gravity_vector
 from forerun_sim.errors import ForerunError
+from forerun_sim.kinematics import Vector
 from forerun_sim.randomization import Parameters
 from forerun_sim.spec import RobotSpec
 from forerun_sim.urdf import robot_urdf
@@ -53,6 +54,7 @@ class BulletEngine:
         self._indices = tuple(by_joint[name] for name in self._names)
         self._last_link = self._urdf.joints[self._names[-1]].child
         self._inertia: dict[str, tuple[float, ...]] = {}
+        self._pushes: list[tuple[int, Vector, Vector]] = []
         self._prepare(by_joint)
         mass = {link: self._urdf.links[link].mass for link in self._links if self._urdf.links[link].mass > 0}
         moved = {link: value for link, value in mass.items() if self._urdf.moved(link)}
@@ -96,12 +98,25 @@ class BulletEngine:
             self._change(index, jointDamping=parameters.damping[name] + parameters.viscous[name])
         coulomb = [parameters.coulomb[name] for name in self._names]
         self._motors(self._indices, pybullet.VELOCITY_CONTROL, targetVelocities=[0.0] * len(coulomb), forces=coulomb)
+        self._pushes.clear()
         pybullet.setGravity(*gravity_vector(parameters), self._client)
         for index, where, speed in zip(self._indices, position, velocity, strict=True):
             pybullet.resetJointState(self._body, index, where, speed, physicsClientId=self._client)
 
+    def push(self, link: str, force: Vector, torque: Vector) -> None:
+        self._pushes.append((self._links[link], force, torque))
+
+    def _push_all(self) -> None:
+        for index, force, torque in self._pushes:
+            centre = pybullet.getLinkState(self._body, index, computeForwardKinematics=1, physicsClientId=self._client)[0]
+            pybullet.applyExternalForce(self._body, index, force, centre, pybullet.WORLD_FRAME, self._client)
+            pybullet.applyExternalTorque(self._body, index, torque, pybullet.WORLD_FRAME, self._client)
+        self._pushes.clear()
+
     def step(self, effort: Sequence[float]) -> None:
         client = self._client
+        if self._pushes:
+            self._push_all()
         pybullet.setJointMotorControlArray(
             self._body, self._indices, pybullet.TORQUE_CONTROL, forces=effort, physicsClientId=client
         )

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from forerun_sim.actuators import JointRow
 from forerun_sim.engines.base import Bodies, Hardware, gravity_vector
 from forerun_sim.errors import ForerunError, InputError
+from forerun_sim.kinematics import Vector
 from forerun_sim.randomization import Parameters
 from forerun_sim.spec import Actuators, Disturbances, Randomization, RobotSpec, Sensors, Strict, load_yaml, validate
 
@@ -68,6 +69,7 @@ class MujocoEngine:
         damping = self._by_joint(self._model.dof_damping)
         coulomb, armature = (self._by_joint(getattr(self._model, key)) for key in ("dof_frictionloss", "dof_armature"))
         gravity = float(-self._model.opt.gravity[2])
+        self._pushed = False
         self.bodies = Bodies(mass, friction, dict.fromkeys(links, 0.0), damping, coulomb, armature, gravity)
 
     def _by_joint(self, values: NDArray[np.float64]) -> dict[str, float]:
@@ -94,13 +96,23 @@ class MujocoEngine:
         model.opt.gravity[:] = gravity_vector(parameters)
         mujoco.mj_setConst(model, data)
         mujoco.mj_resetData(model, data)
+        self._pushed = False
         data.qpos[self._positions] = position
         data.qvel[self._velocities] = velocity
         mujoco.mj_forward(model, data)
 
+    def push(self, link: str, force: Vector, torque: Vector) -> None:
+        wrench = self._data.xfrc_applied[self._model.body(link).id]
+        wrench[:3] += force
+        wrench[3:] += torque
+        self._pushed = True
+
     def step(self, effort: Sequence[float]) -> None:
         self._data.qfrc_applied[self._velocities] = effort
         mujoco.mj_step(self._model, self._data, self._repeat)
+        if self._pushed:
+            self._data.xfrc_applied[:] = 0.0
+            self._pushed = False
 
     def states(self) -> Sequence[JointRow]:
         data = self._data
