@@ -14,7 +14,7 @@ from forerun_sim.engines.base import Bodies, Hardware, make_engine
 from forerun_sim.errors import InputError, UnstablePhysics
 from forerun_sim.randomization import Parameters, sample_initial, sample_parameters, stream
 from forerun_sim.sensors import Reading, SensorModel
-from forerun_sim.spec import RobotSpec
+from forerun_sim.spec import Randomization, RobotSpec
 
 __all__ = ["ABSURD_SPEED", "Plant", "Reading"]
 
@@ -78,13 +78,21 @@ class Plant:
         task: whose initial states are used; the first task if absent, all joints at 0 if the robot has none.
         seed: of everything random.
         randomize: False keeps the parameters at their nominal values; initial states and noise stay random.
+        randomization: what varies, instead of what the engine's robot says. It may be exchanged between episodes.
 
     Raises:
         InputError: no such engine or task, or the robot has no model for the engine.
     """
 
     def __init__(
-        self, spec: RobotSpec, *, engine: str = "bullet", task: str | None = None, seed: int = 0, randomize: bool = True
+        self,
+        spec: RobotSpec,
+        *,
+        engine: str = "bullet",
+        task: str | None = None,
+        seed: int = 0,
+        randomize: bool = True,
+        randomization: Randomization | None = None,
     ) -> None:
         self.spec = spec
         self.seed = seed
@@ -94,7 +102,7 @@ class Plant:
         hardware = self._engine.hardware
         self._step = 1.0 / spec.control.physics_rate
         self._substeps = spec.control.substeps
-        self._randomization = hardware.randomization
+        self.randomization = hardware.randomization if randomization is None else randomization
         self._actuators = ActuatorModel(spec.joints, self._step)
         self._sensors = SensorModel(hardware.sensors, spec.joint_names, self._step)
         self.nominal = nominal_parameters(spec, hardware, self._engine.bodies)
@@ -125,7 +133,7 @@ class Plant:
         """
         self.episode = self.episode + 1 if episode is None else episode
         sampled = (
-            sample_parameters(self._randomization, self.nominal, self.seed, self.episode) if self.randomize else self.nominal
+            sample_parameters(self.randomization, self.nominal, self.seed, self.episode) if self.randomize else self.nominal
         )
         self._parameters = sampled if parameters is None else sampled.changed(parameters)
         if initial is None:

@@ -1,0 +1,137 @@
+"""One episode: what a log of it holds, and how it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forerun_sim.errors import UnstablePhysics
+from forerun_sim.excitation import PolicyFactory
+from forerun_sim.plant import Plant, Reading
+from forerun_sim.randomization import stream, wide_initial
+from forerun_sim.spec import Randomization, RobotSpec
+from forerun_sim.trial import Trial
+
+Array = NDArray[np.float64]
+Initial = Literal["wide", "task"]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a log of one episode holds: the readings that arrived and the commands that were given.
+
+    Attributes:
+        time: stamps of the readings [N], s since the episode began; readings that dropped out are missing.
+        position, velocity, effort: the readings [N, J], SI.
+        command_time: when each command was given [T].
+        command: the commands [T, A], physical units; the last one leads out of the recording.
+        meta: JSON: id, seed, episode, engine, task, simulated, and parameters (what was sampled).
+    """
+
+    time: Array
+    position: Array
+    velocity: Array
+    effort: Array
+    command_time: Array
+    command: Array
+    meta: dict[str, Any]
+
+    def trial(self, spec: RobotSpec) -> Trial:
+        """The recording on the control grid, missing readings interpolated."""
+        grid = self.command_time
+        logged = np.concatenate([self.position, self.velocity], axis=1)
+        states = np.stack([np.interp(grid, self.time, column) for column in logged.T], axis=1)
+        return Trial(
+            states=states.astype(np.float32),
+            actions=self.command.astype(np.float32),
+            period=spec.control.period,
+            robot=spec.name,
+            start=float(grid[0]),
+            source=str(self.meta["id"]),
+            meta=self.meta,
+        )
+
+
+@dataclass(frozen=True)
+class Exploded:
+    """An episode whose physics left what a robot can do: its number, and what was sampled for it. There is no recording of it."""
+
+    episode: int
+    parameters: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that decides a recording, but the episode's number. Goes to worker processes."""
+
+    spec: RobotSpec
+    task: str | None
+    seed: int
+    engine: str
+    randomize: bool
+    randomization: Randomization | None
+    steps: int
+    initial: Initial
+    policy: PolicyFactory
+
+    @contextmanager
+    def begin(self) -> Iterator[Callable[[int], Recording | Exploded]]:
+        """The function from an episode's number to what came of it, on a plant of its own."""
+        plant = Plant(
+            self.spec,
+            engine=self.engine,
+            task=self.task,
+            seed=self.seed,
+            randomize=self.randomize,
+            randomization=self.randomization,
+        )
+        try:
+            yield partial(_record, self, plant)
+        finally:
+            plant.close()
+
+
+def _record(job: Job, plant: Plant, episode: int) -> Recording | Exploded:
+    spec = job.spec
+    policy = job.policy(spec, job.task, stream(job.seed, episode, "policy"), job.steps)
+    wide = job.initial == "wide"
+    newest = plant.reset(episode, initial=wide_initial(spec.joints, job.seed, episode) if wide else None)
+    readings: list[Reading] = [newest]
+    commands = np.zeros((job.steps, spec.action_size))
+    times = np.zeros(job.steps)
+    for step in range(job.steps):
+        times[step] = plant.time
+        commands[step] = policy(step, newest)
+        if step == job.steps - 1:
+            break
+        try:
+            reading = plant.step(commands[step])
+        except UnstablePhysics:
+            return Exploded(episode, plant.parameters)
+        if reading is not None:
+            readings.append(reading)
+            newest = reading
+    meta = {
+        "id": f"{spec.name}-{job.engine}-{job.seed}-{episode}",
+        "seed": job.seed,
+        "episode": episode,
+        "engine": job.engine,
+        "task": job.task,
+        "simulated": True,
+        "parameters": plant.parameters,
+    }
+    return Recording(
+        time=np.array([reading.time for reading in readings]),
+        position=np.stack([reading.position for reading in readings]),
+        velocity=np.stack([reading.velocity for reading in readings]),
+        effort=np.stack([reading.effort for reading in readings]),
+        command_time=times,
+        command=commands,
+        meta=meta,
+    )
