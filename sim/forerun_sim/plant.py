@@ -12,9 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 from forerun_sim.actuators import ActuatorModel, JointRow, per_joint
 from forerun_sim.engines.base import Bodies, Hardware, make_engine
 from forerun_sim.errors import InputError, UnstablePhysics
+from forerun_sim.gravity import GravityCompensation
 from forerun_sim.randomization import Parameters, sample_initial, sample_parameters, stream
 from forerun_sim.sensors import Reading, SensorModel
 from forerun_sim.spec import Randomization, RobotSpec
+from forerun_sim.urdf import robot_urdf
 
 __all__ = ["ABSURD_SPEED", "Plant", "Reading"]
 
@@ -67,6 +69,13 @@ def _sum(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, floa
     return {name: value + other[name] for name, value in one.items()}
 
 
+def _compensation(spec: RobotSpec, gravity: float) -> GravityCompensation:
+    """What ``spec``'s robot does against its own weight, whose model it has from its URDF."""
+    if spec.urdf is None:
+        raise InputError(f"robot '{spec.name}': actuators.gravity_compensation needs the robot's urdf")
+    return GravityCompensation(robot_urdf(spec), spec.joint_names, gravity)
+
+
 class Plant:
     """A simulated robot. Takes commands [A], gives readings [J], SI, joint order of robot.yaml.
 
@@ -103,7 +112,8 @@ class Plant:
         self._step = 1.0 / spec.control.physics_rate
         self._substeps = spec.control.substeps
         self.randomization = hardware.randomization if randomization is None else randomization
-        self._actuators = ActuatorModel(spec.joints, self._step)
+        weight = _compensation(spec, self._engine.bodies.gravity) if hardware.actuators.gravity_compensation else None
+        self._actuators = ActuatorModel(spec.joints, self._step, weight)
         self._sensors = SensorModel(hardware.sensors, spec.joint_names, self._step)
         self.nominal = nominal_parameters(spec, hardware, self._engine.bodies)
         self._parameters = self.nominal
@@ -168,15 +178,18 @@ class Plant:
         if len(values) != len(self.spec.actuated) or not all(map(math.isfinite, values)):
             raise InputError(f"command {values}: needs {self.spec.action_size} finite numbers: {self.spec.action_names}")
         self._actuators.give(values, self._count)
-        self._actuators.prepare(self._count, substeps)
+        end, reach = self._count + substeps, self._actuators.reach
         effort, record, engine, rows = self._actuators.effort, self._sensors.record, self._engine, self._rows
-        for ahead in range(substeps):
-            produced = effort(ahead, rows)
-            engine.step(produced)
-            rows = engine.states()
-            record((rows, produced))
+        while self._count < end:
+            count = min(reach, end - self._count)
+            self._actuators.prepare(self._count, count, rows)
+            for ahead in range(count):
+                produced = effort(ahead, rows)
+                engine.step(produced)
+                rows = engine.states()
+                record((rows, produced))
+            self._count += count
         self._rows = rows
-        self._count += substeps
         for row in rows:
             if not abs(row[1]) < ABSURD_SPEED or not math.isfinite(row[0]):
                 raise UnstablePhysics(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from xml.etree import ElementTree
@@ -86,6 +86,12 @@ class Urdf:
             found.append(self.parents[link])
             link = found[-1].parent
         return tuple(found)
+
+    def renamed(self, names: Mapping[str, str]) -> Urdf:
+        """The same with joints called by other names, old -> new. Names that it does not have are left alone."""
+        joints = {old: replace(joint, name=names.get(old, old)) for old, joint in self.joints.items()}
+        parents = {link: joints[joint.name] for link, joint in self.parents.items()}
+        return replace(self, joints={joint.name: joint for joint in joints.values()}, parents=parents)
 
     def frames(self, joints: Sequence[str]) -> tuple[Frame, ...]:
         """The tree as data, the root first, every link after its parent.
@@ -209,7 +215,8 @@ def _joint(element: ElementTree.Element) -> UrdfJoint:
     parent, child = (end.get("link", "") if end is not None else "" for end in ends.values())
     if not parent or not child:
         raise ValueError(f"{where} needs a <parent link=...> and a <child link=...>")
-    axis = np.array(_vector(element.find("axis"), "xyz", where, (1.0, 0.0, 0.0)))
+    stated = element.find("axis") if kind in MOVABLE else None  # files give fixed joints any axis, even 0 0 0
+    axis = np.array(_vector(stated, "xyz", where, (1.0, 0.0, 0.0)))
     length = float(np.linalg.norm(axis))
     if length == 0:
         raise ValueError(f"{where} has the axis 0 0 0")
@@ -240,14 +247,19 @@ def _joint(element: ElementTree.Element) -> UrdfJoint:
 
 
 def robot_urdf(spec: RobotSpec) -> Urdf:
-    """The URDF of ``spec``.
+    """The URDF of ``spec``, its joints called as in robot.yaml.
 
     Raises:
         InputError: the robot has none, or it is wrong.
     """
     if spec.urdf is None:
         raise InputError(f"robot '{spec.name}' has no urdf: it exists as logs alone and can be neither simulated nor drawn")
-    return load_urdf(spec.file(spec.urdf))
+    names = {joint.in_urdf: joint.name for joint in spec.joints if joint.in_urdf is not None}
+    urdf = load_urdf(spec.file(spec.urdf))
+    doubled = sorted((set(urdf.joints) - set(names)) & set(names.values()))
+    if doubled:
+        raise InputError(f"robot '{spec.name}': {urdf.path} has joints {doubled} already; in_urdf cannot give others that name")
+    return urdf.renamed(names)
 
 
 def check_joints(spec: RobotSpec, path: Path) -> None:
@@ -258,11 +270,13 @@ def check_joints(spec: RobotSpec, path: Path) -> None:
             that moves no mass. The message names robot.yaml, the key, the name and what the URDF has.
     """
     urdf = robot_urdf(spec)
+    called = {joint.name: joint.in_urdf for joint in spec.joints if joint.in_urdf is not None}
     for index, joint in enumerate(spec.joints):
         key = f"{path}: joints.{index}"
         if joint.name not in urdf.joints:
-            has = f"{urdf.path} has: {', '.join(urdf.movable) or 'none'}"
-            raise InputError(f"{key}.name: no joint named '{joint.name}' in the URDF; {has}")
+            wanted, which = joint.in_urdf or joint.name, "in_urdf" if joint.in_urdf else "name"
+            has = f"{urdf.path} has: {', '.join(called.get(name, name) for name in urdf.movable) or 'none'}"
+            raise InputError(f"{key}.{which}: no joint named '{wanted}' in the URDF; {has}")
         kind = urdf.joints[joint.name].type
         if kind != joint.type:
             raise InputError(f"{key}.type: joint '{joint.name}' is {joint.type} here, but {kind} in {urdf.path}")

@@ -38,6 +38,9 @@ class Actuators(Strict):
     interface: effort = damping * velocity error). ``armature`` is the inertia of the rotor as the joint feels it [kg m^2 or kg],
     ``backlash`` the play of the gear [rad or m], ``no_load_speed`` the speed at which the motor's effort is 0 (its limit falls
     linearly to it; 0: none). A number holds for all joints; a mapping gives one per joint name.
+
+    ``gravity_compensation``: the robot itself balances its weight, by the masses of its URDF, whatever is commanded: an effort
+    command is what comes on top, as on arms with a torque interface.
     """
 
     strength: NumberPerName = 1.0
@@ -50,6 +53,7 @@ class Actuators(Strict):
     armature: NumberPerName = 0.0
     backlash: NumberPerName = 0.0
     no_load_speed: NumberPerName = 0.0
+    gravity_compensation: bool = False
 
 
 class Disturbances(Strict):

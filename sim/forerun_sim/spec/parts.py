@@ -13,10 +13,12 @@ class Joint(Strict):
     """A joint, its command interface and its limits (SI: rad or m, rad/s or m/s, Nm or N).
 
     ``slew`` limits how fast the command may change, in command units per second. ``deceleration`` is what the actuator can
-    brake with at least, for the braking distance of a joint with position limits.
+    brake with at least, for the braking distance of a joint with position limits. ``in_urdf`` is the joint's name in the URDF,
+    where the robot's messages call it otherwise.
     """
 
     name: str
+    in_urdf: str | None = None
     type: Literal["revolute", "continuous", "prismatic"]
     interface: Literal["effort", "velocity", "position", "none"] = "none"
     position: Interval | None = None
