@@ -3,7 +3,7 @@
 Viscous friction is the joints' damping in PyBullet, Coulomb friction a velocity motor that holds the joint at speed 0 with no
 more than that effort: the solver lets it stick, as a real one does. PyBullet's changeDynamics knows no armature (rotor inertia)
 and cannot shift a centre of mass: state the rotor's inertia in the URDF where it matters, and give another URDF for the latter.
-Self-collision is off. Ground, objects and a base that moves are ``bullet_scene``'s.
+Self-collision is off and the world is empty, so that friction of links acts only where a robot brings something to touch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import pybullet
 
 from forerun_sim.actuators import JointRow
 from forerun_sim.engines.base import Bodies, Hardware, gravity_vector
-from forerun_sim.engines.bullet_scene import BulletScene
 from forerun_sim.errors import ForerunError
 from forerun_sim.kinematics import Vector
 from forerun_sim.randomization import Parameters
@@ -28,7 +27,7 @@ _FAST = 1e6
 
 
 class BulletEngine:
-    """The robot's URDF in PyBullet, with its scene. Joints of the URDF that robot.yaml does not name are held at 0.
+    """The robot's URDF in PyBullet, base fixed. Joints of the URDF that robot.yaml does not name are held at 0.
 
     Raises:
         InputError: the robot has no URDF, or a broken one.
@@ -42,9 +41,7 @@ class BulletEngine:
         self._client = pybullet.connect(pybullet.DIRECT)
         flags = pybullet.URDF_USE_INERTIA_FROM_FILE | pybullet.URDF_MAINTAIN_LINK_ORDER
         try:
-            self._body = pybullet.loadURDF(
-                str(self._urdf.path), useFixedBase=spec.base == "fixed", flags=flags, physicsClientId=self._client
-            )
+            self._body = pybullet.loadURDF(str(self._urdf.path), useFixedBase=True, flags=flags, physicsClientId=self._client)
         except pybullet.error as error:
             self.close()
             raise ForerunError(f"{self._urdf.path}: PyBullet cannot load this URDF: {error}") from error
@@ -52,12 +49,10 @@ class BulletEngine:
             pybullet.getJointInfo(self._body, i, self._client) for i in range(pybullet.getNumJoints(self._body, self._client))
         ]
         by_joint = {info[1].decode(): index for index, info in enumerate(infos)}
-        self._links = {info[12].decode(): index for index, info in enumerate(infos)} | {self._urdf.root: -1}
-        driven = [(slot, joint) for slot, joint in enumerate(spec.joints) if joint.name not in spec.coordinates]
-        self._slots = tuple(slot for slot, _ in driven)
-        self._names = tuple(joint.name for _, joint in driven)
-        self._indices = tuple(by_joint[joint.in_urdf or joint.name] for _, joint in driven)
-        self._last_link = self._urdf.carrier if spec.base != "fixed" else self._urdf.joints[self._names[-1]].child
+        self._links = {info[12].decode(): index for index, info in enumerate(infos)}
+        self._names = spec.joint_names
+        self._indices = tuple(by_joint[joint.in_urdf or joint.name] for joint in spec.joints)
+        self._last_link = self._urdf.joints[self._names[-1]].child
         self._inertia: dict[str, tuple[float, ...]] = {}
         self._pushes: list[tuple[int, Vector, Vector]] = []
         self._prepare(by_joint)
