@@ -28,6 +28,7 @@ ABSURD_SPEED = 1000.0
 def nominal_parameters(spec: RobotSpec, hardware: Hardware, bodies: Bodies) -> Parameters:
     """The plant as its files describe it, nothing varied."""
     joints, driven, actuators, sensors = spec.joints, spec.actuated, hardware.actuators, hardware.sensors
+    hinged = [joint for joint in joints if joint.name not in spec.coordinates]
     disturbances = hardware.disturbances
     return Parameters(
         mass=dict(bodies.mass),
@@ -36,9 +37,9 @@ def nominal_parameters(spec: RobotSpec, hardware: Hardware, bodies: Bodies) -> P
         link_friction=dict(bodies.friction),
         restitution=dict(bodies.restitution),
         damping=dict(bodies.damping),
-        viscous=per_joint(actuators.viscous, joints),
-        coulomb=_sum(bodies.coulomb, per_joint(actuators.coulomb, joints)),
-        armature=_sum(bodies.armature, per_joint(actuators.armature, joints)),
+        viscous=per_joint(actuators.viscous, hinged),
+        coulomb=_sum(bodies.coulomb, per_joint(actuators.coulomb, hinged)),
+        armature=_sum(bodies.armature, per_joint(actuators.armature, hinged)),
         strength=per_joint(actuators.strength, driven, default=1.0),
         stiffness=per_joint(actuators.stiffness, driven),
         servo_damping=per_joint(actuators.damping, driven),

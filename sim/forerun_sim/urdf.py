@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,12 +13,17 @@ from xml.etree import ElementTree
 import numpy as np
 
 from forerun_sim.errors import InputError
-from forerun_sim.kinematics import Frame, Vector
+from forerun_sim.kinematics import ORIGIN, Frame, Vector
 from forerun_sim.spec.randomization import OF_LINKS
 from forerun_sim.spec.robot import RobotSpec
+from forerun_sim.spec.scene import SHIFTS, coordinates
 
 MOVABLE = ("revolute", "continuous", "prismatic")
 TYPES = (*MOVABLE, "fixed")
+_OPTENV = re.compile(r"\$\(optenv +\w+ *([^)]*)\)")
+"""What xacro leaves in a URDF where a variable of the environment may replace a value: its default counts."""
+_X, _Y, _Z = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
+_AXES = {"x": _X, "y": _Y, "z": _Z, "roll": _X, "pitch": _Y, "yaw": _Z}
 
 
 @dataclass(frozen=True)
@@ -57,13 +63,18 @@ class UrdfJoint:
 
 @dataclass(frozen=True)
 class Urdf:
-    """Links and joints by name, in the order of the file. The links form one tree."""
+    """Links and joints by name, in the order of the file. The links form one tree.
+
+    ``bodies`` are the bodies of the scene that no joint holds, with their motion, planar or floating (``spec.scene``); ``base``
+    is the root link. ``heights`` [m] is where a planar one's frame stands."""
 
     path: Path
     links: dict[str, Link]
     joints: dict[str, UrdfJoint]
     parents: dict[str, UrdfJoint] = field(repr=False)
     """The joint above each link but the root."""
+    bodies: Mapping[str, str] = field(default_factory=dict)
+    heights: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def movable(self) -> tuple[str, ...]:
@@ -76,8 +87,18 @@ class Urdf:
         return next(name for name in self.links if name not in self.parents)
 
     def moved(self, link: str) -> bool:
-        """Whether a joint that moves lies between the base and ``link``."""
-        return any(joint.movable for joint in self.branch(link))
+        """Whether ``link`` can move in the world: its base does, or a joint between the two."""
+        return "base" in self.bodies or any(joint.movable for joint in self.branch(link))
+
+    @property
+    def rigid(self) -> tuple[str, ...]:
+        """The links that no joint moves against the root, the root among them."""
+        return tuple(link for link in self.links if not any(joint.movable for joint in self.branch(link)))
+
+    @property
+    def carrier(self) -> str:
+        """The heaviest of the links that are rigid with the root: what carries the load of a robot that moves about."""
+        return max(self.rigid, key=lambda link: self.links[link].mass)
 
     def branch(self, link: str) -> tuple[UrdfJoint, ...]:
         """The joints from ``link`` up to the base, nearest first."""
@@ -94,19 +115,42 @@ class Urdf:
         return replace(self, joints={joint.name: joint for joint in joints.values()}, parents=parents)
 
     def frames(self, joints: Sequence[str]) -> tuple[Frame, ...]:
-        """The tree as data, the root first, every link after its parent.
+        """The tree as data, every link after its parent. The first is the world, which is the root link where the base is fixed;
+        a body that moves freely hangs on it by its coordinates, as on joints.
 
         Joints of the URDF that are not in ``joints`` (the order of the positions) stand at 0.
         """
         order = sorted(self.links, key=lambda link: len(self.branch(link)))
-        found = [Frame(self.root, com=self.links[self.root].com)]
+        com = self.links[self.root].com
+        found = [Frame(self.root, com=com)]
+        if "base" in self.bodies:
+            found = [Frame("world"), *self._free("base", self.root, joints, com)]
+        above = len(found) - 1
         for name in order[1:]:
             joint = self.parents[name]
             moves = joint.movable and joint.name in joints
             index = list(joints).index(joint.name) if moves else -1
-            parent, com = order.index(joint.parent), self.links[name].com
+            parent, com = above + order.index(joint.parent), self.links[name].com
             found.append(Frame(name, parent, index, joint.type, joint.axis, joint.xyz, joint.rpy, com))
+        for body in self.bodies:
+            if body != "base":
+                found += self._free(body, body, joints, ORIGIN, first=len(found))
         return tuple(found)
+
+    def _free(self, body: str, link: str, joints: Sequence[str], com: Vector, first: int = 1) -> list[Frame]:
+        """The frames from the world to ``link`` of a free ``body``, the first at index ``first``: its shifts, then its angles."""
+        names = coordinates(body, self.bodies[body])
+        shifts = [name for name in names if name.rpartition("_")[2] in SHIFTS]
+        chain = shifts + [name for name in reversed(names) if name not in shifts]
+        found: list[Frame] = []
+        for depth, name in enumerate(chain):
+            kind = "prismatic" if name in shifts else "continuous"
+            start = (0.0, 0.0, self.heights.get(body, 0.0)) if depth == 0 else ORIGIN
+            parent = first + depth - 1 if depth else 0
+            last = depth == len(chain) - 1
+            axis, inside = _AXES[name.rpartition("_")[2]], com if last else ORIGIN
+            found.append(Frame(link if last else name, parent, joints.index(name), kind, axis, start, com=inside))
+        return found
 
 
 def load_urdf(path: Path) -> Urdf:
@@ -116,7 +160,7 @@ def load_urdf(path: Path) -> Urdf:
         InputError: the file is missing, no XML, or no tree of links; the message names it and what is wrong.
     """
     try:
-        tree = ElementTree.fromstring(path.read_text(encoding="utf-8"))
+        tree = ElementTree.fromstring(_OPTENV.sub(r"\1", path.read_text(encoding="utf-8")))
     except OSError as error:
         raise InputError(f"{path}: the URDF cannot be read: {error.strerror}") from error
     except (ElementTree.ParseError, UnicodeDecodeError) as error:
@@ -247,7 +291,7 @@ def _joint(element: ElementTree.Element) -> UrdfJoint:
 
 
 def robot_urdf(spec: RobotSpec) -> Urdf:
-    """The URDF of ``spec``, its joints called as in robot.yaml.
+    """The URDF of ``spec``, its joints called as in robot.yaml, with the bodies of its scene.
 
     Raises:
         InputError: the robot has none, or it is wrong.
@@ -259,7 +303,12 @@ def robot_urdf(spec: RobotSpec) -> Urdf:
     doubled = sorted((set(urdf.joints) - set(names)) & set(names.values()))
     if doubled:
         raise InputError(f"robot '{spec.name}': {urdf.path} has joints {doubled} already; in_urdf cannot give others that name")
-    return urdf.renamed(names)
+    taken = sorted(set(spec.objects) & set(urdf.links)) + sorted(set(spec.coordinates) & set(urdf.joints))
+    if taken:
+        raise InputError(f"robot '{spec.name}': {urdf.path} has {taken} already; call the objects otherwise, or the base fixed")
+    height = 0.0 if spec.ground is None else spec.ground.height
+    heights = {name: height + item.half_height for name, item in spec.objects.items() if item.motion == "planar"}
+    return replace(urdf.renamed(names), bodies=spec.bodies, heights=heights)
 
 
 def check_joints(spec: RobotSpec, path: Path) -> None:
@@ -273,6 +322,8 @@ def check_joints(spec: RobotSpec, path: Path) -> None:
     called = {joint.name: joint.in_urdf for joint in spec.joints if joint.in_urdf is not None}
     for index, joint in enumerate(spec.joints):
         key = f"{path}: joints.{index}"
+        if joint.name in spec.coordinates:
+            continue
         if joint.name not in urdf.joints:
             wanted, which = joint.in_urdf or joint.name, "in_urdf" if joint.in_urdf else "name"
             has = f"{urdf.path} has: {', '.join(called.get(name, name) for name in urdf.movable) or 'none'}"
@@ -284,6 +335,8 @@ def check_joints(spec: RobotSpec, path: Path) -> None:
         child = urdf.links[urdf.joints[name].child]
         if child.mass <= 0:
             raise InputError(f"{urdf.path}: link '{child.name}', moved by joint '{name}', has no mass: give it an <inertial>")
+    if "base" in spec.bodies and not any(urdf.links[link].mass > 0 for link in urdf.rigid):
+        raise InputError(f"{urdf.path}: link '{urdf.root}', which is to move as the base, has no mass: give it an <inertial>")
     _check_links(spec, urdf, path)
 
 
@@ -297,5 +350,5 @@ def _check_links(spec: RobotSpec, urdf: Urdf, path: Path) -> None:
         named += [(where, term.link) for outer in task.terms for term in outer.flat() if term.link is not None]
         named += [(where, feature[5:-2]) for feature in task.features() if feature.startswith("link:")]
     for key, link in named:
-        if link not in urdf.links:
+        if link not in urdf.links and link not in spec.objects:
             raise InputError(f"{path}: {key}: no link named '{link}' in the URDF; {urdf.path} has: {', '.join(urdf.links)}")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from forerun_sim.kinematics import Kinematics, rotation
 from forerun_sim.spec import RobotSpec
-from forerun_sim.urdf import load_urdf
+from forerun_sim.urdf import robot_urdf
 
 Points = NDArray[np.float64]
 
@@ -33,7 +33,7 @@ class Drawing:
         if spec.urdf is None:
             raise ValueError(f"robot '{spec.name}' has no URDF to draw")
         path = spec.file(spec.urdf)
-        urdf = load_urdf(path)
+        urdf = robot_urdf(spec)
         self._kinematics = Kinematics(urdf.frames(spec.joint_names))
         self.outlines = [Outline(link, corners, urdf.moved(link)) for link, corners in _outlines(path)]
         joints = [joint for joint in urdf.joints.values() if joint.movable and joint.type != "prismatic"]

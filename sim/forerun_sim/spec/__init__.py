@@ -9,6 +9,7 @@ from forerun_sim.spec.load import load_robot, load_yaml, validate
 from forerun_sim.spec.parts import Control, Joint, Safety, Topics
 from forerun_sim.spec.randomization import Randomization
 from forerun_sim.spec.robot import RobotSpec
+from forerun_sim.spec.scene import Ground, SceneObject
 from forerun_sim.spec.task import Bound, Feature, Goal, Task, Term, parse_feature
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Feature",
     "Finite",
     "Goal",
+    "Ground",
     "Interval",
     "Joint",
     "NonNegative",
@@ -28,6 +30,7 @@ __all__ = [
     "Randomization",
     "RobotSpec",
     "Safety",
+    "SceneObject",
     "Sensors",
     "Strict",
     "Task",

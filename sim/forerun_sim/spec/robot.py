@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from forerun_sim.errors import InputError
 from forerun_sim.spec.base import Strict
 from forerun_sim.spec.hardware import Actuators, Disturbances, Sensors
 from forerun_sim.spec.parts import Control, Joint, Safety, Topics
 from forerun_sim.spec.randomization import NOT_OF_JOINTS, Randomization
+from forerun_sim.spec.scene import SHIFTS, Base, Ground, SceneObject, coordinates
 from forerun_sim.spec.task import Task, parse_feature
 
 PYBULLET_DATA = "pybullet_data:"
@@ -24,7 +25,8 @@ PYBULLET_DATA = "pybullet_data:"
 class RobotSpec(Strict):
     """A robot as robot.yaml describes it. ``urdf`` may be absent for robots that exist only as logs.
 
-    ``foreign`` is the file of the second engine's own plant (model and actuators); only that engine reads it.
+    ``foreign`` is the file of the second engine's own plant (model and actuators); only that engine reads it. ``base`` says how
+    the root link may move, ``ground: true`` puts a plane under the robot, ``objects`` are what it may touch (``spec.scene``).
     """
 
     format: Literal[1]
@@ -32,6 +34,9 @@ class RobotSpec(Strict):
     description: str = ""
     urdf: str | None = None
     foreign: str | None = None
+    base: Base = "fixed"
+    ground: Ground | None = None
+    objects: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], SceneObject] = Field(default_factory=dict)
     joints: Annotated[tuple[Joint, ...], Field(min_length=1)]
     control: Control
     topics: Topics = Topics()
@@ -55,6 +60,28 @@ class RobotSpec(Strict):
                     raise ValueError(f"{part}.{key}: no joint named {sorted(set(value) - known)}; joints: {names}")
         for task_name, task in self.tasks.items():
             self._check_task(f"tasks.{task_name}", task)
+        return self
+
+    @field_validator("ground", mode="before")
+    @classmethod
+    def _plain_ground(cls, value: Any) -> Any:
+        return ({} if value else None) if isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _bodies_have_coordinates(self) -> RobotSpec:
+        joints = {joint.name: joint for joint in self.joints}
+        if "base" in self.objects:
+            raise ValueError("objects: 'base' is the robot's own; name the object otherwise")
+        for body, motion in self.bodies.items():
+            for name in coordinates(body, motion):
+                kinds = ("prismatic",) if name.rpartition("_")[2] in SHIFTS else ("continuous", "revolute")
+                wanted = f"{{ name: {name}, type: {kinds[0]} }}"
+                if name not in joints:
+                    raise ValueError(f"joints: a {motion} '{body}' needs its coordinate '{name}': add '- {wanted}'")
+                if joints[name].type not in kinds or joints[name].actuated:
+                    raise ValueError(f"joints: '{name}' is a coordinate of '{body}', not driven: write '- {wanted}'")
+            if motion == "planar" and self.ground is None:
+                raise ValueError(f"a planar '{body}' needs something to stand on: add 'ground: true'")
         return self
 
     @model_validator(mode="after")
@@ -99,6 +126,17 @@ class RobotSpec(Strict):
         placed = self.model_copy()
         placed._folder = folder.resolve()
         return placed
+
+    @property
+    def bodies(self) -> dict[str, str]:
+        """The motion, planar or floating, of each body that no joint holds: ``base`` where it moves, then the objects."""
+        base = {} if self.base == "fixed" else {"base": str(self.base)}
+        return base | {name: str(item.motion) for name, item in self.objects.items()}
+
+    @property
+    def coordinates(self) -> tuple[str, ...]:
+        """Joints that say where a body is, and that the URDF does not have."""
+        return tuple(name for body, motion in self.bodies.items() for name in coordinates(body, motion))
 
     @property
     def joint_names(self) -> tuple[str, ...]:

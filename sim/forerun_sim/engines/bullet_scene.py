@@ -1,0 +1,208 @@
+"""What surrounds the robot in PyBullet: the ground, a base that moves, objects. Their coordinates are joints to the rest.
+
+A free body is placed by its coordinates and read back as coordinates and their time derivatives (see ``spec.scene``). A body that
+would begin inside the ground is lifted onto it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import pybullet
+
+from forerun_sim.actuators import JointRow
+from forerun_sim.kinematics import ORIGIN, Vector
+from forerun_sim.randomization import Parameters
+from forerun_sim.spec import Ground, RobotSpec, SceneObject
+from forerun_sim.spec.scene import PARTS
+
+Quaternion = tuple[float, float, float, float]
+UPRIGHT: Quaternion = (0.0, 0.0, 0.0, 1.0)
+_EMPTY = 1e3
+"""Height [m] at which nothing touches anything: bodies go there before they are placed, so that no contact of the last episode
+lives on in this one."""
+_TOUCH = 0.0005
+"""How deep [m] a body may begin in the ground."""
+_LEAST_COSINE = 0.05
+"""Of pitch: the rates of roll and yaw grow without limit towards 90 degrees, and are cut at twenty times the angular velocity."""
+
+
+class FreeBody:
+    """A body that no joint holds, by its coordinates: ``planar`` (x, y, yaw) or ``floating`` (x, y, z, roll, pitch, yaw).
+
+    ``height`` [m] is where the frame of a planar one begins.
+    """
+
+    def __init__(self, client: int, body: int, motion: str, height: float = 0.0) -> None:
+        self.body = body
+        self.parts = PARTS[motion]
+        self._client = client
+        self._height = height
+        self._turns = [0.0, 0.0]
+        """Roll and yaw as last seen: they count on from there."""
+        info = pybullet.getDynamicsInfo(body, -1, client)
+        self._com: Vector = info[3]
+        self._inertial: tuple[Vector, Quaternion] = (info[3], info[4])
+        self._to_frame = None if self._inertial == (ORIGIN, UPRIGHT) else pybullet.invertTransform(*self._inertial)
+
+    def lift(self) -> None:
+        """Puts it out of the way."""
+        pybullet.resetBasePositionAndOrientation(self.body, (0.0, 0.0, _EMPTY), UPRIGHT, self._client)
+
+    def place(self, position: Sequence[float], velocity: Sequence[float]) -> None:
+        """Puts it where its coordinates say, moving as their derivatives say."""
+        values = dict.fromkeys(PARTS["floating"], 0.0) | {"z": self._height} | dict(zip(self.parts, position, strict=True))
+        rates = dict.fromkeys(PARTS["floating"], 0.0) | dict(zip(self.parts, velocity, strict=True))
+        self._turns = [values["roll"], values["yaw"]]
+        turn = pybullet.getQuaternionFromEuler([values["roll"], values["pitch"], values["yaw"]])
+        centre, axes = pybullet.multiplyTransforms([values["x"], values["y"], values["z"]], turn, *self._inertial)
+        pybullet.resetBasePositionAndOrientation(self.body, centre, axes, self._client)
+        spin = _angular_velocity(values["pitch"], values["yaw"], (rates["roll"], rates["pitch"], rates["yaw"]))
+        arm = [centre[0] - values["x"], centre[1] - values["y"], centre[2] - values["z"]]
+        along = [rates[part] + across for part, across in zip("xyz", _cross(spin, arm), strict=True)]
+        pybullet.resetBaseVelocity(self.body, along, spin, self._client)
+
+    def rise(self, height: float) -> None:
+        """Moves it up by ``height`` [m]; its velocity stays."""
+        centre, axes = pybullet.getBasePositionAndOrientation(self.body, self._client)
+        motion = pybullet.getBaseVelocity(self.body, self._client)
+        pybullet.resetBasePositionAndOrientation(self.body, (centre[0], centre[1], centre[2] + height), axes, self._client)
+        pybullet.resetBaseVelocity(self.body, *motion, self._client)
+
+    def rows(self) -> tuple[JointRow, ...]:
+        """Its coordinates now, each with its velocity."""
+        centre, turn = pybullet.getBasePositionAndOrientation(self.body, self._client)
+        along, spin = pybullet.getBaseVelocity(self.body, self._client)
+        at = centre
+        if self._to_frame is not None:
+            at, turn = pybullet.multiplyTransforms(centre, turn, *self._to_frame)
+            across = _cross(spin, (at[0] - centre[0], at[1] - centre[1], at[2] - centre[2]))
+            along = (along[0] + across[0], along[1] + across[1], along[2] + across[2])
+        x, y, z, w = turn
+        yaw = _counted(math.atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z)), self._turns[1])
+        sine = min(max(2.0 * (w * y - z * x), -1.0), 1.0)
+        cosine = max(math.sqrt(1.0 - sine * sine), _LEAST_COSINE)
+        forward = math.cos(yaw) * spin[0] + math.sin(yaw) * spin[1]
+        roll_rate = forward / cosine
+        yaw_rate = spin[2] + sine * roll_rate
+        self._turns[1] = yaw
+        if len(self.parts) == 3:
+            return (at[0], along[0]), (at[1], along[1]), (yaw, yaw_rate)
+        roll = _counted(math.atan2(2.0 * (w * x + y * z), 1.0 - 2.0 * (x * x + y * y)), self._turns[0])
+        self._turns[0] = roll
+        pitch_rate = math.cos(yaw) * spin[1] - math.sin(yaw) * spin[0]
+        shifts = ((at[0], along[0]), (at[1], along[1]), (at[2], along[2]))
+        return *shifts, (roll, roll_rate), (math.asin(sine), pitch_rate), (yaw, yaw_rate)
+
+
+class BulletScene:
+    """The ground, the robot's base where it moves, and the objects, in the physics client of the robot.
+
+    Attributes:
+        free: the free bodies by name, ``base`` among them, in the order of ``spec.bodies``.
+    """
+
+    def __init__(self, spec: RobotSpec, client: int, robot: int) -> None:
+        self._client = client
+        self._ground = None if spec.ground is None else _plane(client, spec.ground)
+        level = 0.0 if spec.ground is None else spec.ground.height
+        self.free: dict[str, FreeBody] = {} if spec.base == "fixed" else {"base": FreeBody(client, robot, spec.base)}
+        for name, item in spec.objects.items():
+            self.free[name] = FreeBody(client, _object(client, item), item.motion, level + item.half_height)
+        self._objects = spec.objects
+        names = spec.joint_names
+        self._slots = {name: [names.index(f"{name}_{part}") for part in body.parts] for name, body in self.free.items()}
+        """Where the coordinates of each body are among the joints."""
+        self._inertia = {name: pybullet.getDynamicsInfo(self.free[name].body, -1, client)[2] for name in spec.objects}
+        joints = [index for index in range(len(names)) if names[index] not in spec.coordinates]
+        order = joints + [slot for slots in self._slots.values() for slot in slots]
+        self._order = [order.index(index) for index in range(len(names))]
+        """For each joint of robot.yaml: its place where the joints of the URDF come first, then the bodies."""
+        self._readers: list[Callable[[], tuple[JointRow, ...]]] = [body.rows for body in self.free.values()]
+        if spec.bodies or self._ground is not None:
+            pybullet.setPhysicsEngineParameter(deterministicOverlappingPairs=1, physicsClientId=client)
+
+    @property
+    def objects(self) -> Mapping[str, SceneObject]:
+        """The objects by name, as robot.yaml has them."""
+        return self._objects
+
+    def clear(self) -> None:
+        """Takes every free body out of the scene: contacts, and the forces remembered of them, end."""
+        for body in self.free.values():
+            body.lift()
+        if self._ground is not None or self._objects:
+            pybullet.performCollisionDetection(self._client)
+
+    def reset(self, parameters: Parameters, position: Sequence[float], velocity: Sequence[float]) -> None:
+        """Places the bodies at the coordinates among the joints' ``position`` and ``velocity`` [J]. The robot's joints must
+        stand already: it is their posture that may reach into the ground."""
+        for name, item in self._objects.items():
+            mass = parameters.mass[name]
+            factor = mass / item.mass * parameters.inertia[name]
+            moments = tuple(moment * factor for moment in self._inertia[name])
+            friction, restitution = parameters.link_friction[name], parameters.restitution[name]
+            body = self.free[name].body
+            pybullet.changeDynamics(body, -1, mass=mass, localInertiaDiagonal=moments, physicsClientId=self._client)
+            pybullet.changeDynamics(body, -1, lateralFriction=friction, restitution=restitution, physicsClientId=self._client)
+        for name, body in self.free.items():
+            slots = self._slots[name]
+            body.place([position[slot] for slot in slots], [velocity[slot] for slot in slots])
+            if self._ground is not None:
+                found = pybullet.getClosestPoints(body.body, self._ground, 0.0, physicsClientId=self._client)
+                deepest = min((contact[8] for contact in found), default=0.0)
+                if deepest < -_TOUCH:
+                    body.rise(-deepest)
+
+    def rows(self, joints: Sequence[JointRow]) -> Sequence[JointRow]:
+        """The states of all joints of robot.yaml from those of the URDF's: the bodies' coordinates come in between."""
+        found = [*joints]
+        for reader in self._readers:
+            found += reader()
+        return [found[place] for place in self._order]
+
+
+def _plane(client: int, ground: Ground) -> int:
+    shape = pybullet.createCollisionShape(pybullet.GEOM_PLANE, planeNormal=(0.0, 0.0, 1.0), physicsClientId=client)
+    body: int = pybullet.createMultiBody(0.0, shape, basePosition=(0.0, 0.0, ground.height), physicsClientId=client)
+    pybullet.changeDynamics(body, -1, lateralFriction=ground.friction, restitution=ground.restitution, physicsClientId=client)
+    return body
+
+
+def _object(client: int, item: SceneObject) -> int:
+    if item.shape == "box":
+        kind, sizes = pybullet.GEOM_BOX, {"halfExtents": [0.5 * length for length in item.size]}
+    elif item.shape == "cylinder":
+        kind, sizes = pybullet.GEOM_CYLINDER, {"radius": item.size[0], "height": item.size[1]}
+    else:
+        kind, sizes = pybullet.GEOM_SPHERE, {"radius": item.size[0]}
+    shape = pybullet.createCollisionShape(kind, physicsClientId=client, **sizes)
+    body: int = pybullet.createMultiBody(item.mass, shape, basePosition=(0.0, 0.0, _EMPTY), physicsClientId=client)
+    pybullet.changeDynamics(body, -1, linearDamping=0.0, angularDamping=0.0, physicsClientId=client)
+    return body
+
+
+def _angular_velocity(pitch: float, yaw: float, rates: Vector) -> Vector:
+    """Angular velocity [rad/s] in the world from the rates of roll, pitch and yaw."""
+    roll_rate, pitch_rate, yaw_rate = rates
+    forward = math.cos(pitch) * roll_rate
+    sine, cosine = math.sin(yaw), math.cos(yaw)
+    return (
+        cosine * forward - sine * pitch_rate,
+        sine * forward + cosine * pitch_rate,
+        yaw_rate - math.sin(pitch) * roll_rate,
+    )
+
+
+def _counted(angle: float, last: float) -> float:
+    """``angle`` plus the whole turns that bring it nearest to ``last``."""
+    return angle + math.tau * round((last - angle) / math.tau)
+
+
+def _cross(one: Sequence[float], other: Sequence[float]) -> Vector:
+    return (
+        one[1] * other[2] - one[2] * other[1],
+        one[2] * other[0] - one[0] * other[2],
+        one[0] * other[1] - one[1] * other[0],
+    )
