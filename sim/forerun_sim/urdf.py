@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,11 +16,12 @@ from forerun_sim.kinematics import ORIGIN, Frame, Vector
 from forerun_sim.spec.randomization import OF_LINKS
 from forerun_sim.spec.robot import RobotSpec
 from forerun_sim.spec.scene import SHIFTS, coordinates
+from forerun_sim.urdf_checks import check_bodies, check_loadable
+from forerun_sim.urdf_shapes import LONGEST, Shape, parse_shapes
+from forerun_sim.urdf_xml import read_urdf
 
 MOVABLE = ("revolute", "continuous", "prismatic")
 TYPES = (*MOVABLE, "fixed")
-_OPTENV = re.compile(r"\$\(optenv +\w+ *([^)]*)\)")
-"""What xacro leaves in a URDF where a variable of the environment may replace a value: its default counts."""
 _X, _Y, _Z = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
 _AXES = {"x": _X, "y": _Y, "z": _Z, "roll": _X, "pitch": _Y, "yaw": _Z}
 
@@ -36,11 +36,14 @@ class Link:
     com: Vector = (0.0, 0.0, 0.0)
     inertia_rpy: Vector = (0.0, 0.0, 0.0)
     inertia: tuple[float, ...] = (0.0,) * 6
+    shapes: tuple[Shape, ...] = ()
 
 
 @dataclass(frozen=True)
 class UrdfJoint:
-    """A joint: the child's frame stands at ``xyz`` [m], ``rpy`` [rad] in the parent's; it moves along or about ``axis``."""
+    """A joint: the child's frame stands at ``xyz`` [m], ``rpy`` [rad] in the parent's; it moves along or about ``axis``.
+
+    ``limited``: it has a <limit>. ``mimics`` is the joint that it is to follow by a gear."""
 
     name: str
     type: str
@@ -55,6 +58,8 @@ class UrdfJoint:
     velocity: float | None = None
     damping: float = 0.0
     friction: float = 0.0
+    limited: bool = False
+    mimics: str | None = None
 
     @property
     def movable(self) -> bool:
@@ -75,6 +80,7 @@ class Urdf:
     """The joint above each link but the root."""
     bodies: Mapping[str, str] = field(default_factory=dict)
     heights: Mapping[str, float] = field(default_factory=dict)
+    name: str = ""
 
     @property
     def movable(self) -> tuple[str, ...]:
@@ -159,18 +165,11 @@ def load_urdf(path: Path) -> Urdf:
     Raises:
         InputError: the file is missing, no XML, or no tree of links; the message names it and what is wrong.
     """
-    try:
-        tree = ElementTree.fromstring(_OPTENV.sub(r"\1", path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise InputError(f"{path}: the URDF cannot be read: {error.strerror}") from error
-    except (ElementTree.ParseError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: the URDF is not valid XML: {error}") from error
-    if tree.tag != "robot":
-        raise InputError(f"{path}: a URDF begins with <robot>, this file with <{tree.tag}>")
+    tree = read_urdf(path)
     try:
         links = [_link(element) for element in tree.findall("link")]
         joints = [_joint(element) for element in tree.findall("joint")]
-        return _assemble(path, links, joints)
+        return replace(_assemble(path, links, joints), name=tree.get("name", ""))
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
 
@@ -230,15 +229,19 @@ def _vector(element: ElementTree.Element | None, key: str, where: str, default: 
     try:
         x, y, z = (float(part) for part in text.split())
     except ValueError as error:
-        raise ValueError(f"{where}: {key}='{text}' is not three numbers") from error
+        made = "; the file is a half-expanded xacro: expand it with all of its arguments" if "$" in text else ""
+        raise ValueError(f"{where}: {key}='{text}' is not three numbers separated by spaces{made}") from error
+    if not all(abs(value) <= LONGEST for value in (x, y, z)):
+        raise ValueError(f"{where}: {key}='{text}' is not finite, or beyond {LONGEST:g}: lengths are in m, angles in rad")
     return (x, y, z)
 
 
 def _link(element: ElementTree.Element) -> Link:
     name = _name(element)
+    shapes = parse_shapes(element, f"link '{name}'")
     inertial = element.find("inertial")
     if inertial is None:
-        return Link(name)
+        return Link(name, shapes=shapes)
     where = f"the inertial of link '{name}'"
     mass = _number(inertial.find("mass"), "value", where)
     inertia = tuple(_number(inertial.find("inertia"), key, where, 0.0) for key in ("ixx", "iyy", "izz", "ixy", "ixz", "iyz"))
@@ -246,7 +249,7 @@ def _link(element: ElementTree.Element) -> Link:
         raise ValueError(f"{where} has a negative mass or moment of inertia")
     origin = inertial.find("origin")
     zero = (0.0, 0.0, 0.0)
-    return Link(name, mass, _vector(origin, "xyz", where, zero), _vector(origin, "rpy", where, zero), inertia)
+    return Link(name, mass, _vector(origin, "xyz", where, zero), _vector(origin, "rpy", where, zero), inertia, shapes)
 
 
 def _joint(element: ElementTree.Element) -> UrdfJoint:
@@ -274,7 +277,7 @@ def _joint(element: ElementTree.Element) -> UrdfJoint:
         bounds = {
             key: _number(limit, key, where) for key in ("lower", "upper", "effort", "velocity") if limit.get(key) is not None
         }
-    origin = element.find("origin")
+    origin, mimic = element.find("origin"), element.find("mimic")
     zero = (0.0, 0.0, 0.0)
     return UrdfJoint(
         name=name,
@@ -286,6 +289,8 @@ def _joint(element: ElementTree.Element) -> UrdfJoint:
         axis=(x, y, z),
         damping=_number(element.find("dynamics"), "damping", where, 0.0),
         friction=_number(element.find("dynamics"), "friction", where, 0.0),
+        limited=limit is not None,
+        mimics=None if mimic is None else mimic.get("joint", ""),
         **bounds,
     )
 
@@ -315,8 +320,8 @@ def check_joints(spec: RobotSpec, path: Path) -> None:
     """Checks the joint and link names of ``spec``, read from ``path``, against its URDF.
 
     Raises:
-        InputError: the URDF is broken, lacks a joint or link that robot.yaml names, or has it as another type, or gives a link
-            that moves no mass. The message names robot.yaml, the key, the name and what the URDF has.
+        InputError: the URDF is broken, lacks a joint or link that robot.yaml names, or has it as another type, or has bodies that
+            cannot exist, or meshes that are not there. The message names the file, the key or the link, and what to do.
     """
     urdf = robot_urdf(spec)
     called = {joint.name: joint.in_urdf for joint in spec.joints if joint.in_urdf is not None}
@@ -331,10 +336,8 @@ def check_joints(spec: RobotSpec, path: Path) -> None:
         kind = urdf.joints[joint.name].type
         if kind != joint.type:
             raise InputError(f"{key}.type: joint '{joint.name}' is {joint.type} here, but {kind} in {urdf.path}")
-    for name in urdf.movable:
-        child = urdf.links[urdf.joints[name].child]
-        if child.mass <= 0:
-            raise InputError(f"{urdf.path}: link '{child.name}', moved by joint '{name}', has no mass: give it an <inertial>")
+    check_bodies(urdf)
+    check_loadable(urdf)
     if "base" in spec.bodies and not any(urdf.links[link].mass > 0 for link in urdf.rigid):
         raise InputError(f"{urdf.path}: link '{urdf.root}', which is to move as the base, has no mass: give it an <inertial>")
     _check_links(spec, urdf, path)

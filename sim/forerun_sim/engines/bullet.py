@@ -21,6 +21,7 @@ from forerun_sim.kinematics import Vector
 from forerun_sim.randomization import Parameters
 from forerun_sim.spec import RobotSpec
 from forerun_sim.urdf import robot_urdf
+from forerun_sim.urdf_checks import check_meshes
 
 GRAVITY = 9.81
 _FAST = 1e6
@@ -42,6 +43,7 @@ class BulletEngine:
     def __init__(self, spec: RobotSpec) -> None:
         self.hardware = Hardware(spec.actuators, spec.sensors, spec.disturbances, spec.randomization)
         self._urdf = robot_urdf(spec)
+        check_meshes(self._urdf)
         self._step_size = 1.0 / spec.control.physics_rate
         self._client = pybullet.connect(pybullet.DIRECT)
         flags = pybullet.URDF_USE_INERTIA_FROM_FILE | pybullet.URDF_MAINTAIN_LINK_ORDER
