@@ -154,7 +154,7 @@ class Plant:
         position, velocity = self._initial[0].tolist(), self._initial[1].tolist()
         self._engine.reset(self._parameters, position, velocity)
         self._actuators.reset(self._parameters, position)
-        self._rows = list(zip(position, velocity, strict=True))
+        self._rows = self._engine.states()
         state = (self._rows, [0.0] * len(self._rows))
         self._sensors.reset(self._parameters, stream(self.seed, self.episode, "sensors"), state)
         self._count = 0
@@ -179,13 +179,13 @@ class Plant:
         if len(values) != len(self.spec.actuated) or not all(map(math.isfinite, values)):
             raise InputError(f"command {values}: needs {self.spec.action_size} finite numbers: {self.spec.action_names}")
         self._actuators.give(values, self._count)
-        end, reach = self._count + substeps, self._actuators.reach
-        effort, record, engine, rows = self._actuators.effort, self._sensors.record, self._engine, self._rows
+        end, actuators = self._count + substeps, self._actuators
+        record, engine, rows = self._sensors.record, self._engine, self._rows
         while self._count < end:
-            count = min(reach, end - self._count)
-            self._actuators.prepare(self._count, count, rows)
+            count = min(actuators.reach(self._count), end - self._count)
+            actuators.prepare(self._count, count, rows)
             for ahead in range(count):
-                produced = effort(ahead, rows)
+                produced = actuators.effort(ahead, rows) if actuators.feedback else actuators.ahead[ahead]
                 engine.step(produced)
                 rows = engine.states()
                 record((rows, produced))

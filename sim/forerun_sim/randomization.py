@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forerun_sim.errors import InputError
-from forerun_sim.spec import Distribution, Joint, Randomization, Task
+from forerun_sim.spec import Distribution, Joint, Randomization, RobotSpec, Task
+from forerun_sim.spec.scene import coordinates
 
 PerName = dict[str, float]
 LEAST = "least"
@@ -144,12 +145,26 @@ def sample_initial(
     return position, velocity
 
 
-def wide_initial(joints: tuple[Joint, ...], seed: int, episode: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def wide_initial(
+    spec: RobotSpec, task: Task | None, seed: int, episode: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Initial positions and velocities [J] all over the state space: any angle, the inner 80 % of limited joints, and velocities
-    within 40 % of their limits (of 10 rad/s or m/s where there is none), towards the middle near a position limit."""
+    within 40 % of their limits (of 10 rad/s or m/s where there is none), towards the middle near a position limit.
+
+    What moves freely begins as ``task`` says, or it would begin inside the ground or out of reach: a robot with a floating base
+    in its posture, objects, and of a planar base its velocities and those coordinates that are neither limited nor angles.
+    """
+    position, velocity = sample_initial(spec.joints, task, seed, episode)
+    if spec.base == "floating":
+        return position, velocity
     rng = stream(seed, episode, "wide")
-    position, velocity = np.zeros(len(joints)), np.zeros(len(joints))
-    for index, joint in enumerate(joints):
+    base = coordinates("base", spec.base)
+    for index, joint in enumerate(spec.joints):
+        if joint.name in base and (joint.position is not None or joint.type == "continuous"):
+            lower, upper = joint.position or (-np.pi, np.pi)
+            position[index] = 0.5 * (lower + upper) + 0.4 * (upper - lower) * rng.uniform(-1.0, 1.0)
+        if joint.name in spec.coordinates:
+            continue
         lower, upper = joint.position or (-np.pi, np.pi)
         where = rng.uniform(-1.0, 1.0)
         speed = rng.uniform(-1.0, 1.0)

@@ -100,8 +100,9 @@ class Job:
 def _record(job: Job, plant: Plant, episode: int) -> Recording | Exploded:
     spec = job.spec
     policy = job.policy(spec, job.task, stream(job.seed, episode, "policy"), job.steps)
-    wide = job.initial == "wide"
-    newest = plant.reset(episode, initial=wide_initial(spec.joints, job.seed, episode) if wide else None)
+    task = spec.task(job.task) if job.task is not None or spec.tasks else None
+    wide = wide_initial(spec, task, job.seed, episode) if job.initial == "wide" else None
+    newest = plant.reset(episode, initial=wide)
     readings: list[Reading] = [newest]
     commands = np.zeros((job.steps, spec.action_size))
     times = np.zeros(job.steps)
