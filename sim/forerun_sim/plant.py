@@ -143,9 +143,7 @@ class Plant:
             The first reading; it never drops out.
         """
         self.episode = self.episode + 1 if episode is None else episode
-        sampled = (
-            sample_parameters(self.randomization, self.nominal, self.seed, self.episode) if self.randomize else self.nominal
-        )
+        sampled = sample_parameters(self.randomization, self.nominal, self.seed, self.episode) if self.randomize else self.nominal
         self._parameters = sampled if parameters is None else sampled.changed(parameters)
         if initial is None:
             self._initial = sample_initial(self.spec.joints, self._task, self.seed, self.episode)

@@ -1,0 +1,146 @@
+"""The actuators of all joints of a robot, put together."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from forerun_sim.actuators.delay import DelayLine
+from forerun_sim.actuators.parts import Gear, Law, Motor
+from forerun_sim.gravity import GravityCompensation
+from forerun_sim.randomization import Parameters
+from forerun_sim.spec import Joint
+
+COMPENSATION = 0.01
+"""For how long [s] the effort against gravity is held. It is that of the middle of this time, as the velocity foretells it."""
+
+
+def per_joint(value: float | dict[str, float], joints: Sequence[Joint], default: float = 0.0) -> dict[str, float]:
+    """A number per joint name from what robot.yaml gives: one number for all, or some by name."""
+    return {joint.name: value.get(joint.name, default) if isinstance(value, dict) else value for joint in joints}
+
+
+JointRow = Sequence[float]
+"""State of one joint: position, velocity, and whatever the engine adds."""
+
+
+class ActuatorModel:
+    """The actuators of one episode.
+
+    ``give`` takes a command, ``prepare`` looks some physics steps ahead. Where nothing depends on the joints' states
+    (``feedback`` is False: effort interfaces without play and torque-speed curve), ``ahead`` then has the efforts of all these
+    steps; otherwise ``effort`` is asked once for each of them, in turn, with the state at its beginning.
+
+    What holds the robot's own weight comes on top of all: it reaches the joint without delay, does not count for the limits, and
+    is found anew every ``COMPENSATION`` seconds.
+    """
+
+    def __init__(self, joints: Sequence[Joint], step: float, gravity: GravityCompensation | None = None) -> None:
+        """``step`` is the physics step [s]; ``gravity`` what the robot does against its own weight, if anything."""
+        self._joints = tuple(joints)
+        self._driven = [(index, joint) for index, joint in enumerate(self._joints) if joint.actuated]
+        self._step = step
+        self._limits = [joint.command_limits for _, joint in self._driven]
+        self._line = DelayLine()
+        self._laws: list[Law] = []
+        self._motors: list[Motor] = []
+        self._rows: list[tuple[int, float, float, float, float, float]] = []
+        self._special: dict[int, tuple[Motor, Gear | None]] = {}
+        self._outputs: list[float] = []
+        self._gravity = gravity
+        self._held = [0.0] * len(self._joints)
+        self._reach = max(1, round(COMPENSATION / step)) if gravity is not None else sys.maxsize
+        self._asked: list[list[float]] = []
+        self.feedback = False
+        """Whether efforts depend on the joints' states in this episode."""
+        self.ahead: list[Sequence[float]] = []
+        """Efforts [J] of the motors in each prepared step, without feedback."""
+
+    def reset(self, parameters: Parameters, position: Sequence[float]) -> None:
+        """Begins an episode at ``position`` [J]: no effort, and position servos told to stay where they are.
+
+        Raises:
+            InputError: a torque-speed curve without a limit of effort.
+        """
+        self._laws = [Law.of(joint, parameters) for _, joint in self._driven]
+        self._motors = [Motor.of(joint, parameters, self._step) for _, joint in self._driven]
+        self._rows, self._special = [], {}
+        for slot, ((index, joint), law, motor) in enumerate(zip(self._driven, self._laws, self._motors, strict=True)):
+            self._rows.append((index, law.stiffness, law.damping, motor.limit, motor.keep, motor.strength))
+            play = parameters.backlash[joint.name]
+            if play > 0 or motor.no_load_speed > 0:
+                gear = Gear(play, parameters.armature[joint.name], law, self._step) if play > 0 else None
+                self._special[slot] = (motor, gear)
+        self.feedback = bool(self._special) or any(law.stiffness or law.damping for law in self._laws)
+        self._outputs = [0.0] * len(self._driven)
+        idle = [position[index] if joint.interface == "position" else 0.0 for index, joint in self._driven]
+        self._line.reset(parameters.delay / self._step, self._clipped(idle))
+
+    def _clipped(self, command: Sequence[float]) -> list[float]:
+        return [min(max(value, low), high) for value, (low, high) in zip(command, self._limits, strict=True)]
+
+    def give(self, command: Sequence[float], step: int) -> None:
+        """A command [A], physical units, given at the beginning of physics step ``step``; it is cut to the command limits."""
+        self._line.give(self._clipped(command), step)
+
+    def reach(self, step: int) -> int:
+        """How many physics steps ``prepare`` may look ahead at most, from step ``step`` on."""
+        return self._reach - step % self._reach
+
+    def prepare(self, step: int, count: int, rows: Sequence[JointRow]) -> None:
+        """Looks ``count`` physics steps ahead, from step ``step`` on, where the joints are in the states ``rows``."""
+        if self._gravity is not None and step % self._reach == 0:
+            middle = 0.5 * self._reach * self._step
+            efforts = self._gravity.efforts([row[0] + middle * row[1] for row in rows])
+            self._held = [effort if joint.actuated else 0.0 for effort, joint in zip(efforts, self._joints, strict=True)]
+        parts = self._line.during(step, count)
+        if not self.feedback:
+            self.ahead = self._forwarded(parts)
+            return
+        self._asked = []
+        for steps, command in parts:
+            self._asked += [[law.forward * value for law, value in zip(self._laws, command, strict=True)]] * steps
+
+    def _forwarded(self, parts: Sequence[tuple[int, Sequence[float]]]) -> list[Sequence[float]]:
+        """Efforts [J] of each step, where they follow from the commands alone (which never exceed the joints' limits)."""
+        efforts: list[Sequence[float]] = []
+        for steps, command in parts:
+            columns: list[Sequence[float]] = [[held] * steps for held in self._held]
+            for slot, (index, _, _, _, keep, strength) in enumerate(self._rows):
+                demand, held = command[slot], self._held[index]
+                if keep:
+                    error, column = self._outputs[slot] - demand, []
+                    for _ in range(steps):
+                        error *= keep
+                        column.append(strength * (demand + error) + held)
+                    self._outputs[slot] = demand + error
+                    columns[index] = column
+                else:
+                    self._outputs[slot] = demand
+                    columns[index] = [strength * demand + held] * steps
+            efforts += zip(*columns, strict=True)
+        return efforts
+
+    def effort(self, ahead: int, rows: Sequence[JointRow]) -> Sequence[float]:
+        """Effort of the motors [J] during the prepared step ``ahead``, from the joints' states at its beginning: what a torque
+        sensor would show. To be asked once for each step."""
+        # The plain servo (law, saturation, lag, strength) stands here in full: a call for each of twelve joints would cost as
+        # much as a third of the physics.
+        produced, outputs, special = self._held.copy(), self._outputs, self._special
+        slot = 0
+        for asked, (index, stiffness, damping, limit, keep, strength) in zip(self._asked[ahead], self._rows, strict=True):
+            row = rows[index]
+            position, speed = row[0], row[1]
+            if slot in special:
+                motor, gear = special[slot]
+                if gear is not None:
+                    position, speed = gear.rotor(position, speed)
+                demand = motor.limited(asked - stiffness * position - damping * speed, speed)
+            else:
+                gear = None
+                demand = asked - stiffness * position - damping * speed
+                demand = limit if demand > limit else -limit if demand < -limit else demand
+            outputs[slot] = output = demand + keep * (outputs[slot] - demand) if keep else demand
+            produced[index] += strength * output if gear is None else gear.passed(strength * output, row[1])
+            slot += 1
+        return produced

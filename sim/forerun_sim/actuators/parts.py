@@ -1,0 +1,118 @@
+"""What a drive is made of: the law of its interface, its motor, its gear."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from forerun_sim.errors import InputError
+from forerun_sim.randomization import Parameters
+from forerun_sim.spec import Joint
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """What an interface asks of the motor: ``forward * command - stiffness * position - damping * speed``.
+
+    An ``effort`` interface forwards the command. A ``velocity`` interface is a proportional servo, effort = damping * (command -
+    speed); it never reaches a commanded speed quite, as it has no integral. A ``position`` interface is the PD servo of
+    hobby-class bus servos (their firmware's integral gain is 0 as delivered): effort = stiffness * (command - position) - damping
+    * speed. Servos are evaluated once a physics step, on the true state at its beginning.
+    """
+
+    forward: float
+    stiffness: float
+    damping: float
+
+    @classmethod
+    def of(cls, joint: Joint, parameters: Parameters) -> Law:
+        """The law of this joint's interface, with this episode's gains."""
+        stiffness, damping = parameters.stiffness[joint.name], parameters.servo_damping[joint.name]
+        if joint.interface == "position":
+            return cls(stiffness, stiffness, damping)
+        if joint.interface == "velocity":
+            return cls(damping, 0.0, damping)
+        return cls(1.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Motor:
+    """A motor that gives at most ``limit`` of effort, follows with a first-order lag, of which it ``keep``s that share of the
+    difference in a physics step (exact for an effort that is asked for all through the step), and is ``strength`` times as
+    strong as stated.
+
+    With a ``no_load_speed`` the limit in the direction of motion falls linearly to 0 at that speed, as a DC motor's does at
+    its highest voltage, and is 0 beyond; against the motion the motor brakes with all of it.
+    """
+
+    limit: float
+    keep: float
+    strength: float
+    no_load_speed: float
+
+    @classmethod
+    def of(cls, joint: Joint, parameters: Parameters, step: float) -> Motor:
+        """This joint's motor in this episode; ``step`` is the physics step [s].
+
+        Raises:
+            InputError: a torque-speed curve without a limit of effort.
+        """
+        lag, no_load_speed = parameters.lag[joint.name], parameters.no_load_speed[joint.name]
+        if no_load_speed > 0 and joint.effort is None:
+            raise InputError(
+                f"joint '{joint.name}': actuators.no_load_speed is where its limit of effort falls to 0: state 'effort' in joints"
+            )
+        limit = math.inf if joint.effort is None else joint.effort
+        keep = math.exp(-step / lag) if lag > 0 else 0.0
+        return cls(limit, keep, parameters.strength[joint.name], no_load_speed)
+
+    def limited(self, effort: float, speed: float) -> float:
+        """``effort``, as far as the motor can give it at ``speed``."""
+        if self.no_load_speed > 0 and effort * speed > 0:
+            limit = self.limit * max(0.0, 1.0 - abs(speed) / self.no_load_speed)
+        else:
+            limit = self.limit
+        return min(max(effort, -limit), limit)
+
+
+class Gear:
+    """A gear with play: the rotor can lead or trail the joint by half of it.
+
+    Touching a flank, the rotor moves with the joint and the effort passes; when the effort reverses, the rotor leaves that flank
+    and crosses the play under it while the joint gets nothing. It crosses with the joint's ``armature`` as inertia, and at once
+    where there is none (an effort-driven joint then feels no play). It meets the other flank without a rebound.
+
+    A servo's own encoder is on the rotor's side: it holds the rotor where it is told, and the joint is off by half the play.
+    What the robot reports is the joint. Exactness: a gain of the servo counts as inertia of the rotor as far as the physics step
+    demands it (linearly implicit Euler), so that light rotors do not ring; the engine's joint keeps the rotor's inertia while
+    it crosses, and the flanks' impact gives the joint no impulse.
+    """
+
+    __slots__ = ("_half", "_inertia", "_lead", "_speed", "_step")
+
+    def __init__(self, play: float, armature: float, law: Law, step: float) -> None:
+        """``play`` [rad or m] between both flanks, ``armature`` [kg m^2 or kg], ``step`` [s]. The rotor begins in the middle."""
+        self._half = 0.5 * play
+        self._inertia = armature + step * law.damping + step * step * law.stiffness
+        self._step = step
+        self._lead = 0.0
+        self._speed = math.nan
+
+    def rotor(self, position: float, speed: float) -> tuple[float, float]:
+        """Position and speed of the rotor, as the joint feels them, while the joint has ``position`` and ``speed``."""
+        return position + self._lead, self._speed if self._speed == self._speed else speed
+
+    def passed(self, effort: float, speed: float) -> float:
+        """What arrives at the joint of the motor's ``effort`` in this physics step, while it has ``speed``."""
+        if effort * self._lead > 0 and abs(self._lead) >= self._half:
+            self._speed = math.nan  # it moves with the joint
+            return effort
+        if self._inertia <= 0:
+            self._lead = math.copysign(self._half, effort) if effort else self._lead
+            return effort
+        own = speed if self._speed != self._speed else self._speed
+        self._speed = own + self._step * effort / self._inertia
+        self._lead += self._step * (self._speed - speed)
+        if abs(self._lead) >= self._half:
+            self._lead, self._speed = math.copysign(self._half, self._lead), math.nan
+        return 0.0
