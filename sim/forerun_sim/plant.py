@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from forerun_sim.actuators import ActuatorModel, JointRow, per_joint
-from forerun_sim.engines.base import Bodies, Hardware, make_engine
+from forerun_sim.engines.base import Bodies, Engine, Hardware, make_engine
 from forerun_sim.errors import InputError, UnstablePhysics
 from forerun_sim.gravity import GravityCompensation
 from forerun_sim.randomization import Parameters, sample_initial, sample_parameters, stream
@@ -66,6 +66,15 @@ def nominal_parameters(spec: RobotSpec, hardware: Hardware, bodies: Bodies) -> P
     )
 
 
+def _stated(spec: RobotSpec, parameters: Parameters) -> Parameters:
+    """``parameters`` with what ``nominal`` in robot.yaml says instead."""
+    unknown = sorted(set(spec.nominal) - set(parameters.flat()))
+    if unknown:
+        has = ", ".join(parameters.flat())
+        raise InputError(f"robot '{spec.name}': nominal.{unknown[0]}: no such parameter; there are: {has}")
+    return parameters.changed(spec.nominal)
+
+
 def _sum(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
     return {name: value + other[name] for name, value in one.items()}
 
@@ -117,6 +126,8 @@ class Plant:
         self._actuators = ActuatorModel(spec.joints, self._step, weight)
         self._sensors = SensorModel(hardware.sensors, spec.joint_names, self._step)
         self.nominal = nominal_parameters(spec, hardware, self._engine.bodies)
+        if hardware.actuators is spec.actuators:  # a foreign plant is what its own file says
+            self.nominal = _stated(spec, self.nominal)
         self._parameters = self.nominal
         self._initial: tuple[Array, Array] = (np.zeros(len(spec.joints)), np.zeros(len(spec.joints)))
         self._rows: Sequence[JointRow] = []
@@ -204,6 +215,16 @@ class Plant:
         """``command`` [A] for one control period, then a reading."""
         self.advance(command, self._substeps)
         return self.read()
+
+    @property
+    def engine(self) -> Engine:
+        """The bodies alone, for who steps them without sensors (system identification)."""
+        return self._engine
+
+    @property
+    def actuators(self) -> ActuatorModel:
+        """The drives alone, likewise."""
+        return self._actuators
 
     @property
     def time(self) -> float:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from forerun_sim.errors import InputError
-from forerun_sim.spec.base import Strict
+from forerun_sim.spec.base import Distribution, Finite, Strict
 from forerun_sim.spec.hardware import Actuators, Disturbances, Sensors
 from forerun_sim.spec.parts import Control, Joint, Safety, Topics
 from forerun_sim.spec.randomization import NOT_OF_JOINTS, Randomization
@@ -27,6 +27,9 @@ class RobotSpec(Strict):
 
     ``foreign`` is the file of the second engine's own plant (model and actuators); only that engine reads it. ``base`` says how
     the root link may move, ``ground: true`` puts a plane under the robot, ``objects`` are what it may touch (``spec.scene``).
+
+    ``nominal`` replaces single parameters of the plant, whether they come from this file or from the URDF (``mass.pole: 0.21``;
+    named as in ``Parameters.flat``); ``identify`` names those that ``forerun identify`` is to find out, and where to look.
     """
 
     format: Literal[1]
@@ -44,6 +47,8 @@ class RobotSpec(Strict):
     actuators: Actuators = Actuators()
     disturbances: Disturbances = Disturbances()
     randomization: Randomization = Randomization()
+    nominal: dict[str, Finite] = Field(default_factory=dict)
+    identify: dict[str, Distribution] = Field(default_factory=dict)
     safety: Safety = Safety()
     tasks: dict[str, Task] = Field(default_factory=dict)
     _folder: Path = PrivateAttr(default=Path())
