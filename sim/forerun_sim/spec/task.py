@@ -95,10 +95,12 @@ class Goal(Strict):
 
 
 class Bound(Strict):
-    """A feature of the state and the interval that it must stay in (termination) or be in (success)."""
+    """A feature of the state and the interval that it must stay in (termination) or be in (success). ``goal`` is the index of the
+    goal number that ``bounds`` are around; without one they are around 0. Only success may look at the goal."""
 
     feature: Feature
     bounds: Interval
+    goal: Annotated[int, Field(ge=0)] | None = None
 
     @model_validator(mode="after")
     def _of_the_state(self) -> Bound:
@@ -136,6 +138,11 @@ class Task(Strict):
             if term.goal is not None and term.goal + (3 if term.kind == "distance" else 1) > size:
                 has = f"the goal has {size} numbers: {list(self.goal.names)}"
                 raise ValueError(f"a {term.kind} term reads goal number {term.goal}, but {has}")
+        for bound in self.success:
+            if bound.goal is not None and bound.goal >= size:
+                raise ValueError(f"success: '{bound.feature}' reads goal number {bound.goal}, but the goal has {size} numbers")
+        if any(bound.goal is not None for bound in self.termination):
+            raise ValueError("termination does not know the goal: leave 'goal' out there")
         for joint, (low, high) in self.command_limits.items():
             if low > high:
                 raise ValueError(f"command_limits.{joint}: the limits are reversed: [{low}, {high}]")

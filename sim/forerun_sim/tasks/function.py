@@ -45,26 +45,33 @@ class TaskFunction:
 
     def done(self, xp: Any, state: Any) -> Any:
         """Whether ``state`` [..., S] ends the episode, bool [...]."""
-        return _any_outside(xp, state, self._termination)
+        return _any_outside(xp, state, self.default_goal, self._termination)
 
-    def success(self, states: NDArray[Any], period: float) -> bool:
-        """Whether a run of ``states`` [T, S], ``period`` [s] apart, ends with the goal held for ``hold`` seconds. False for a
-        task that does not say what success is."""
+    def success(self, states: NDArray[Any], period: float, goal: NDArray[Any] | None = None) -> bool:
+        """Whether a run of ``states`` [T, S], ``period`` [s] apart, ends with ``goal`` [G] (the task's default where None) held for
+        ``hold`` seconds. False for a task that does not say what success is."""
         rows = round(self.task.hold / period) + 1
         if not self._success or len(states) < rows:
             return False
         last = states[-rows:]
-        return bool(np.isfinite(last).all() and not _any_outside(np, last, self._success).any())
+        aim = self.default_goal if goal is None else goal
+        return bool(np.isfinite(last).all() and not _any_outside(np, last, aim, self._success).any())
 
 
-def _bounds(features: Features, bounds: tuple[Bound, ...]) -> list[tuple[Reader, float, float]]:
-    return [(features.reader(bound.feature), *bound.bounds) for bound in bounds]
+Limits = list[tuple[Reader, float, float, int | None]]
+"""Features of the state, with the interval of each and the index of the goal number that it is around, if any."""
 
 
-def _any_outside(xp: Any, state: Any, bounds: list[tuple[Reader, float, float]]) -> Any:
+def _bounds(features: Features, bounds: tuple[Bound, ...]) -> Limits:
+    return [(features.reader(bound.feature), *bound.bounds, bound.goal) for bound in bounds]
+
+
+def _any_outside(xp: Any, state: Any, goal: Any, bounds: Limits) -> Any:
     outside = state[..., 0] * 0.0 > 1.0
-    for read, low, high in bounds:
+    for read, low, high, aim in bounds:
         value = read(xp, state, None)
+        if aim is not None:
+            value = value - goal[..., aim]
         outside = outside | (value < low) | (value > high)
     return outside
 

@@ -56,7 +56,7 @@ def test_alarm_grows_with_the_spread_of_the_members_up_to_twice_the_threshold() 
 
 
 def test_robot_without_links_is_drawn_as_rows_over_time() -> None:
-    view = View(manifest("panda"))
+    view = View(manifest("panda", links=()))
     imagined = np.zeros((2, 10, 14), np.float32)
     imagined[1, :, 6] = 1.0
     scene = view.scene(tick(imagined, np.zeros(7)))
