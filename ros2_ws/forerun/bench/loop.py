@@ -73,18 +73,20 @@ def measure(options: Options) -> Measurement:
     """Period error, state-to-command latency, missed ticks and ticks without a plan, a row for each rate, load and kind."""
     need_ros()
     seed, cores = options.seeds[0], os.cpu_count() or 1
-    bundles = {rate: _bundle(rate, options.work, seed) for rate in _SIZES}
+    rates = [int(rate) for rate in options.chosen([str(rate) for rate in _SIZES])]
+    bundles = {rate: _bundle(rate, options.work, seed) for rate in rates}
     priorities = (0, PRIORITY) if _may_have_priority() else (0,)
     rows: list[Row] = []
     for load in (0, cores):
-        for rate in _SIZES:
+        for rate in rates:
             for priority in priorities:
                 trial = _Trial(rate, load, priority)
                 options.note(f"loop: {options.seconds:g} s of {rate} Hz, {load} busy processes, priority {priority}")
                 rows.append(_controller(trial, *bundles[rate], options.work, seed, options.seconds))
         for pair in PAIRS:
+            timers = tuple(rate for rate in pair if rate in rates)
             options.note(f"loop: {options.seconds:g} s of bare timers, {load} busy processes")
-            rows += _timers(pair, load, options.work, options.seconds)
+            rows += _timers(timers, load, options.work, options.seconds) if timers else []
     settings = {"seconds": options.seconds, "warm_up": _WARM_UP, "robot": ROBOT, "recipe": RECIPE, "timers_at_once": PAIRS}
     return Measurement("loop", rows, settings)
 

@@ -37,10 +37,12 @@ EPISODES = 4
 def measure(options: Options) -> Measurement:
     """A row for each size and number of threads. What gave no figure says why in ``failed``."""
     rows: list[Row] = []
-    for size in SIZES:
+    chosen = options.chosen([size.name for size in SIZES])
+    sizes = [size for size in SIZES if size.name in chosen]
+    for size in sizes:
         options.note(f"planner: {size.name}")
         rows += _rows(size, options)
-    settings = {**TICKS, "limits": dict(LIMITS), "sizes": [_told(size) for size in SIZES]}
+    settings = {**TICKS, "limits": dict(LIMITS), "sizes": [_told(size) for size in sizes]}
     return Measurement("planner", rows, settings)
 
 

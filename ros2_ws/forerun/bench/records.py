@@ -33,6 +33,7 @@ class Options:
         seconds: length of each measurement that takes a set time.
         kept: where trainings and episodes stay for the next run, None for nowhere.
         steps: control steps of an episode, where episodes are compared.
+        only: names of the rows to measure, where a subject has rows that can be chosen; all if empty.
     """
 
     seeds: tuple[int, ...]
@@ -42,6 +43,18 @@ class Options:
     seconds: float = 60.0
     kept: Path | None = None
     steps: int = 150
+    only: tuple[str, ...] = ()
+
+    def chosen(self, names: Sequence[str]) -> list[str]:
+        """Those of ``names`` that are to be measured.
+
+        Raises:
+            InputError: ``only`` has others.
+        """
+        unknown = [name for name in self.only if name not in names]
+        if unknown:
+            raise InputError(f"--only: no row named {', '.join(unknown)}; there are: {', '.join(names)}")
+        return [name for name in names if not self.only or name in self.only]
 
 
 @dataclass(frozen=True)

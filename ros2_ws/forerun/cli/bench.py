@@ -58,6 +58,10 @@ def command(
     ] = None,
     seconds: Annotated[float, typer.Option(min=3.0, help="Length of each of the loop's measurements.")] = 60.0,
     steps: Annotated[int, typer.Option(min=1, help="Control steps of each of pets' episodes.")] = 150,
+    only: Annotated[
+        str | None,
+        typer.Option(help="Rows of planner (names) or loop (rates), with commas between; all if absent.", show_default=False),
+    ] = None,
     keep: Annotated[
         Path | None, typer.Option(help="Folder of pets' trainings and episodes; a stopped run goes on there.", show_default=False)
     ] = None,
@@ -75,19 +79,21 @@ def command(
     \b
     Example:
       forerun bench simulator --json simulator.json
+      forerun bench planner --only small,arm7
     """
     from forerun.bench.records import Options, Unavailable, append, provenance
 
     terminal = console(json_file)
     chosen = [one for one in Subject if one is not Subject.all] if subject is Subject.all else [subject]
     logs = data or Path(os.environ.get("FORERUN_DATA", "../shared/data"))
+    rows = tuple(filter(None, (only or "").split(",")))
     called = shlex.join(["forerun", *sys.argv[1:]])
     results: dict[str, object] = {}
     for one in chosen:
         module = import_module(f"forerun.bench.{_MODULES.get(one, one.value)}")
         with tempfile.TemporaryDirectory(prefix="forerun-bench-") as work, terminal.status(one.value) as status:
             numbers = tuple(range(seeds or int(getattr(module, "SEEDS", 3))))
-            options = Options(numbers, logs, Path(work), status.update, seconds, keep, steps)
+            options = Options(numbers, logs, Path(work), status.update, seconds, keep, steps, rows)
             origin = provenance(called)
             try:
                 measurement = module.measure(options)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from forerun.bench import bags, planner, simulator, training
 from forerun.bench.planner_sizes import Size
-from forerun.bench.records import Measurement, append, provenance
+from forerun.bench.records import Measurement, Options, append, provenance
 from forerun.bench.timing import medians
 from forerun.cli.app import app
 from forerun_sim.errors import InputError
@@ -94,3 +94,11 @@ def test_works_are_timed_in_turns() -> None:
     order: list[str] = []
     taken = medians({name: lambda name=name: order.append(name) for name in "ab"}, 2)
     assert order == ["a", "b"] * 3 and set(taken) == {"a", "b"}
+
+
+def test_rows_are_chosen_by_name_and_others_are_refused_by_name(tmp_path: Path) -> None:
+    names = ["small", "arm7"]
+    assert Options((0,), tmp_path, tmp_path).chosen(names) == names
+    assert Options((0,), tmp_path, tmp_path, only=("arm7",)).chosen(names) == ["arm7"]
+    with pytest.raises(InputError, match="no row named large; there are: small, arm7"):
+        Options((0,), tmp_path, tmp_path, only=("large",)).chosen(names)
