@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from forerun.control.rights import set_priority
+
 _BLOCK = 32 << 20
 
 
@@ -48,3 +50,12 @@ def _move(parent: int) -> None:
 
 if __name__ == "__main__":
     {"compute": _compute, "move": _move}[sys.argv[1]](os.getppid())
+
+
+def may_have(priority: int) -> bool:
+    """Whether this machine lets a process have a real-time ``priority``. Asked in a process of its own: this one keeps its
+    scheduling."""
+    child = os.fork()
+    if not child:
+        os._exit(bool(set_priority(0, priority)))
+    return os.waitpid(child, 0)[1] == 0

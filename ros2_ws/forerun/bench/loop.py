@@ -20,10 +20,9 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from forerun.bench.load import busy
+from forerun.bench.load import busy, may_have
 from forerun.bench.planner import untrained_bundle
 from forerun.bench.records import Measurement, Options, Row, need_ros
-from forerun.control.rights import set_priority
 from forerun.control.statistics import percentiles
 from forerun.demo.live import own_domain
 from forerun.demo.processes import NodeProcess
@@ -75,7 +74,7 @@ def measure(options: Options) -> Measurement:
     seed, cores = options.seeds[0], os.cpu_count() or 1
     rates = [int(rate) for rate in options.chosen([str(rate) for rate in _SIZES])]
     bundles = {rate: _bundle(rate, options.work, seed) for rate in rates}
-    priorities = (0, PRIORITY) if _may_have_priority() else (0,)
+    priorities = (0, PRIORITY) if may_have(PRIORITY) else (0,)
     rows: list[Row] = []
     for load in (0, cores):
         for rate in rates:
@@ -89,14 +88,6 @@ def measure(options: Options) -> Measurement:
             rows += _timers(timers, load, options.work, options.seconds) if timers else []
     settings = {"seconds": options.seconds, "warm_up": _WARM_UP, "robot": ROBOT, "recipe": RECIPE, "timers_at_once": PAIRS}
     return Measurement("loop", rows, settings)
-
-
-def _may_have_priority() -> bool:
-    """Asked in a process of its own: this one keeps its scheduling."""
-    child = os.fork()
-    if not child:
-        os._exit(bool(set_priority(0, PRIORITY)))
-    return os.waitpid(child, 0)[1] == 0
 
 
 def _robot(rate: int, work: Path) -> RobotSpec:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forerun.bench.load import busy
+from forerun.bench.load import busy, may_have
 from forerun.bench.planner import untrained_bundle
 from forerun.bench.records import Measurement, Options, Row, need_ros
 from forerun.demo.live import own_domain
@@ -32,6 +32,8 @@ RECIPE = "cartpole"
 SWAPS = 100
 QUIET = 10.0
 """Seconds of the loop without a swap, before the first."""
+PRIORITY = 20
+"""Real-time priority of the controller's loop, where this machine allows one."""
 BUSY = 2
 """Processes that never rest, where the machine is loaded."""
 SETTINGS = {"swap.shadow_ticks": 10, "swap.watch_ticks": 50, "swap.tolerance": 1000.0}
@@ -45,27 +47,29 @@ def measure(options: Options) -> Measurement:
     seed = options.seeds[0]
     bundles = [untrained_bundle(spec, recipe, seed + i, options.work / f"swap-{i}.bundle")[0] for i in range(2)]
     rows: list[Row] = []
-    for load in (0, BUSY):
-        options.note(f"swap: {SWAPS} swaps, {load} other processes at work")
-        folder = options.work / f"swap-{load}"
+    for load, priority in ((0, 0), (BUSY, 0), *([(BUSY, PRIORITY)] if may_have(PRIORITY) else [])):
+        options.note(f"swap: {SWAPS} swaps, {load} other processes at work, priority {priority}")
+        folder = options.work / f"swap-{load}-{priority}"
         with busy(load):
-            announced, figures = _run(bundles, folder, seed)
+            announced, figures = _run(bundles, folder, seed, priority)
         manifest = bundles[0].manifest
         row: dict[str, str | int | float] = {"robot": ROBOT, "rate_hz": manifest.rate, "busy_processes": load, "seed": seed}
+        row["priority"] = priority
         rows.append(row | _row(announced, figures, *commands_of(folder / "bag"), manifest))
     return Measurement("swap", rows, {"swaps": SWAPS, "quiet_seconds": QUIET, "recipe": RECIPE, **SETTINGS})
 
 
-def _run(bundles: Sequence[Bundle], folder: Path, seed: int) -> tuple[list[float], dict[str, Any]]:
+def _run(bundles: Sequence[Bundle], folder: Path, seed: int, priority: int) -> tuple[list[float], dict[str, Any]]:
     """When each bundle was announced [s since 1970], and the controller's figures."""
     from forerun.nodes.conductor import Conductor
 
     stats, announced = folder / "controller.json", []
-    settings = {"bundle": str(bundles[0].path), "stats_file": str(stats), "seed": seed, **SETTINGS}
+    settings = {"bundle": str(bundles[0].path), "stats_file": str(stats), "seed": seed, "realtime_priority": priority, **SETTINGS}
+    plant = {"robot": ROBOT, "seed": seed, "realtime_priority": max(priority - 5, 0)}
     recorded = {"uri": str(folder / "bag"), "robot": ROBOT, "topics": ["commands"]}
     with (
         own_domain(),
-        NodeProcess("simulator", folder, {"robot": ROBOT, "seed": seed}) as simulator,
+        NodeProcess("simulator", folder, plant) as simulator,
         Conductor() as conductor,
         NodeProcess("controller", folder, settings) as controller,
         NodeProcess("recorder", folder, recorded) as recorder,
