@@ -13,8 +13,9 @@ Without the import: ``gymnasium.make("forerun_sim.env:forerun/cartpole-swingup-v
 from forerun_sim.env.environment import RobotEnv
 from forerun_sim.env.registration import env_id, register_robots
 from forerun_sim.env.settings import EnvSettings, env_settings
+from forerun_sim.env.vector import RobotVectorEnv
 
-__all__ = ["ENVIRONMENTS", "EnvSettings", "RobotEnv", "env_id", "env_settings"]
+__all__ = ["ENVIRONMENTS", "EnvSettings", "RobotEnv", "RobotVectorEnv", "env_id", "env_settings"]
 
 ENVIRONMENTS = register_robots()
 """Names that ``gymnasium.make`` knows."""

@@ -54,8 +54,8 @@ class Interface:
         return Box(np.array(low, np.float32), np.array(high, np.float32), dtype=np.float32)
 
     def observation_names(self) -> tuple[str, ...]:
-        """What each number of an observation is: ``position:slider``, ..., ``goal:x``; a history's rows end in ``@-1``, their age in
-        control steps."""
+        """What each number of an observation is: ``position:slider``, ..., ``goal:x``; a history's rows end in ``@-1``, their
+        age in control steps."""
         return tuple(name for name, _ in self._columns())
 
     def _columns(self) -> list[tuple[str, tuple[float, float]]]:

@@ -1,0 +1,166 @@
+"""Worker processes of a vector environment: started, stepped, watched, and never left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import weakref
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+from forerun_sim.env import worker
+from forerun_sim.env.board import Board, Sizes, shared_memory
+from forerun_sim.env.settings import EnvSettings
+from forerun_sim.errors import ForerunError, InputError
+
+_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from forerun_sim.env.worker import main; main()"
+"""What a worker's Python is told. No main module is imported anew, so that a user's script needs no guard."""
+_PATIENCE = 5.0
+"""Seconds that a worker gets to end by itself."""
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """A process, the files by which it is told and heard, and its environments."""
+
+    process: subprocess.Popen[bytes]
+    tell: int
+    hear: int
+    first: int
+    last: int
+
+
+class Workers:
+    """``count`` processes that share the environments evenly; what they see and do is on ``board``.
+
+    They end when this object is closed or forgotten, and when this process ends in whatever way: each of them reads from a pipe,
+    which then closes. Ctrl-C in a terminal does not reach them.
+
+    Raises:
+        ForerunError: a worker could not build its environments, or has died; the message says which, and why.
+    """
+
+    def __init__(self, settings: EnvSettings, sizes: Sizes, count: int, same_step: bool) -> None:
+        self._workers: list[_Worker] = []
+        self._owing: list[_Worker] = []
+        self._finalizer = weakref.finalize(self, _end, self._workers, os.getpid())
+        job = {"settings": settings.to_json(), "sizes": asdict(sizes), "same_step": same_step}
+        edges = [sizes.environments * number // count for number in range(count + 1)]
+        memory = shared_memory()
+        try:
+            self.board = Board(sizes, memory)
+            for first, last in pairwise(edges):
+                self._workers.append(_start(memory, first, last, job))
+        finally:
+            os.close(memory)
+        self._owing = list(self._workers)
+        self._hear()
+
+    @property
+    def processes(self) -> tuple[int, ...]:
+        """Their ids."""
+        return tuple(one.process.pid for one in self._workers)
+
+    def step(self) -> None:
+        """One control period of all environments."""
+        if self._owing:
+            raise ForerunError("the last step was interrupted before its end: call reset() to go on")
+        self._tell(worker.STEP)
+        self._hear()
+
+    def reset(self, seeds: Sequence[int | None] | None, options: Mapping[str, Any], chosen: Sequence[bool] | None) -> None:
+        """As ``Block.reset``."""
+        self._hear()
+        self._tell(worker.RESET, {"seeds": seeds, "options": dict(options), "chosen": chosen})
+        self._hear()
+
+    def _tell(self, kind: bytes, message: Any = None) -> None:
+        for one in self._workers:
+            try:
+                worker.send(one.tell, kind, message)
+            except worker.Gone:
+                raise self._died(one) from None
+            self._owing.append(one)
+
+    def _hear(self) -> None:
+        """Waits until all have answered. An interrupt leaves those that have not in ``_owing``."""
+        while self._owing:
+            one = self._owing[0]
+            try:
+                kind = worker.receive(one.hear)
+                failure = worker.message(one.hear) if kind == worker.FAILED else None
+            except worker.Gone:
+                raise self._died(one) from None
+            self._owing.pop(0)
+            if failure is not None:
+                self.close()
+                error = InputError if failure["kind"] == InputError.__name__ else ForerunError
+                raise error(failure["text"])
+
+    def _died(self, one: _Worker) -> ForerunError:
+        """The end of a worker that nobody asked to end; the others end too."""
+        try:
+            code = one.process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            code = None
+        self.close()
+        how = "closed its pipe" if code is None else f"ended with exit code {code}"
+        if code is not None and code < 0:
+            how = f"was killed by signal {-code} ({signal.Signals(-code).name})"
+        hint = "; the system may have run out of memory" if code == -signal.SIGKILL else ""
+        return ForerunError(
+            f"worker process {one.process.pid}, which ran environments {one.first} to {one.last - 1}, {how}{hint}."
+            " All workers have been ended: make the vector environment anew"
+        )
+
+    def close(self) -> None:
+        """Ends the processes. May be called twice."""
+        self._finalizer()
+
+
+def _start(memory: int, first: int, last: int, job: Mapping[str, Any]) -> _Worker:
+    """A worker process that has its job; it has not answered yet. What it prints goes where errors go."""
+    hear, answer = os.pipe()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _START, json.dumps(sys.path)],
+            stdin=subprocess.PIPE,
+            stdout=2,
+            bufsize=0,
+            pass_fds=(memory, answer),
+            start_new_session=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        )
+    except OSError as error:
+        os.close(hear)
+        raise ForerunError(f"a worker process cannot be started with {sys.executable}: {error}") from error
+    finally:
+        os.close(answer)
+    assert process.stdin is not None
+    one = _Worker(process, process.stdin.fileno(), hear, first, last)
+    with suppress(worker.Gone):  # the first answer, which will not come, tells why
+        worker.send(one.tell, worker.STEP, {**job, "memory": memory, "answer": answer, "first": first, "last": last})
+    return one
+
+
+def _end(workers: list[_Worker], owner: int) -> None:
+    """Closes the pipes, on which the processes end; those that take too long are killed. Only in the process that made them."""
+    if os.getpid() != owner:
+        return
+    for one in workers:
+        assert one.process.stdin is not None
+        one.process.stdin.close()
+        os.close(one.hear)
+    for one in workers:
+        try:
+            one.process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            one.process.kill()
+            one.process.wait()
+    workers.clear()
