@@ -84,7 +84,7 @@ class BulletEngine:
         for link, index in self._links.items():
             self._change(index, linearDamping=0.0, angularDamping=0.0, maxJointVelocity=_FAST)
             if self._urdf.links[link].mass <= 0:
-                mass = 0.0 if index >= 0 else _GRAIN
+                mass = _GRAIN if index < 0 and self._urdf.moved(link) else 0.0
                 self._change(index, mass=mass, localInertiaDiagonal=(mass, mass, mass))
             self._inertia[link] = pybullet.getDynamicsInfo(self._body, index, self._client)[2]
         others = [by_joint[name] for name in self._urdf.movable if name not in self._names]
