@@ -41,6 +41,7 @@ _EXTRA_OF = {
     "onnx": "train",
     "onnxruntime": "robot",
     "pybullet": "sim",
+    "ray": "scale",
     "rclpy": "ros",
     "rosbags": "sim",
     "safetensors": "train",

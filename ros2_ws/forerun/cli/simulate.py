@@ -11,14 +11,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from forerun.cli.common import JsonOption, console, emit, progress
+from forerun_sim.errors import ForerunError
 
 if TYPE_CHECKING:
-    from forerun_sim.collect import Collection, Recording
+    from rich.console import Console
+
+    from forerun_sim.collect import Collection, Recording, Sampled
+    from forerun_sim.executors import Executor
 
 EXAMPLE = """
 forerun simulate cartpole --episodes 200 --seed 1 --out bags/cartpole
 forerun simulate my_robot/robot.yaml --episodes 50 --steps 300 --workers 4 --out bags/mine
+forerun simulate cartpole --episodes 100000 --ray 192.168.0.7:6379 --out bags/many
 """
+
+TOLERATED = 0.02
+"""Share of episodes whose physics may explode before it is asked which quantities they have in common."""
 
 
 class Engine(str, Enum):
@@ -45,13 +53,17 @@ def command(
     task: Annotated[str | None, typer.Option(help="Whose command limits and duration hold; the robot's first if absent.")] = None,
     initial: Annotated[Initial, typer.Option(help="Begin all over the state space, or as the task does.")] = Initial.wide,
     workers: Annotated[int, typer.Option(min=1, help="Processes; they change nothing but the time it takes.")] = 1,
+    ray: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Run on this Ray cluster instead (extra: scale).")] = None,
     randomize: Annotated[bool, typer.Option("--randomize/--no-randomize", help="Draw the plant anew in each episode.")] = True,
+    print_parameters: Annotated[
+        bool, typer.Option("--print-parameters", help="Show the least, mean and largest value of all that was drawn.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the bag if it exists.")] = False,
     json: JsonOption = None,
 ) -> None:
     """Collect trials of a simulated robot into a bag, under exploratory commands, with all randomized that robot.yaml says.
 
-    An episode whose physics explodes is left out and counted.
+    An episode whose physics explodes is left out and counted. The same seed gives the same bag, wherever it was simulated.
     """
     from forerun.bags import write_trials
     from forerun_sim.collect import collect
@@ -71,6 +83,7 @@ def command(
         steps=steps,
         initial=initial.value,
         workers=workers,
+        executor=_cluster(ray),
     )
     shown = _Shown(runs, f"simulating {spec.name}", episodes)
     try:
@@ -78,6 +91,7 @@ def command(
     finally:
         runs.close()
     elapsed = time.perf_counter() - began
+    sampled = runs.sampled
     result = {
         "bag": str(out),
         "robot": spec.name,
@@ -85,16 +99,56 @@ def command(
         "seed": seed,
         "trials": written,
         "discarded": runs.discarded,
+        "suspects": [vars(one) for one in sampled.suspects()],
+        "sampled": {name: {"min": one.low, "mean": one.mean, "max": one.high} for name, one in sampled.spans.items()},
         "steps": shown.steps,
         "wall_s": elapsed,
         "steps_per_s": shown.steps / elapsed,
     }
     where = console(json)
+    if print_parameters:
+        _print_parameters(sampled, where)
     left_out = f", {len(runs.discarded)} left out because their physics exploded" if runs.discarded else ""
     where.print(
         f"{out}: {written} trials, {shown.steps} steps in {elapsed:.1f} s ({shown.steps / elapsed:,.0f} steps/s){left_out}"
     )
+    if len(runs.discarded) > TOLERATED * episodes:
+        where.print(_explosions(sampled))
     emit(result, json)
+
+
+def _cluster(address: str | None) -> Executor | None:
+    if address is None:
+        return None
+    from forerun_sim.executors.ray_cluster import RayCluster
+
+    return RayCluster(address)
+
+
+def _print_parameters(sampled: Sampled, where: Console) -> None:
+    """What varied, line by line, and the names of what did not."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table("drawn", "min", "mean", "max", box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    for name, span in sampled.spans.items():
+        if span.low < span.high:
+            table.add_row(name, *(f"{value:.4g}" for value in (span.low, span.mean, span.high)))
+    where.print(table)
+    same = [f"{name} {span.low:.4g}" for name, span in sampled.spans.items() if span.low == span.high]
+    where.print(f"the same in all {sampled.episodes} episodes: {', '.join(same) or 'nothing'}")
+
+
+def _explosions(sampled: Sampled) -> str:
+    """What the exploded episodes have in common, and what to do."""
+    head = f"{sampled.exploded / sampled.episodes:.0%} of the episodes exploded"
+    found = sampled.suspects()[:3]
+    if not found:
+        return f"{head}, whatever was drawn: raise control.physics_rate or soften the servos (actuators.stiffness, damping)"
+    said = "; ".join(
+        f"{one.name} was {one.exploded:.4g} in the median of these and {one.whole:.4g} in that of the others" for one in found
+    )
+    return f"{head}; narrow what they have in common, or raise control.physics_rate: {said}"
 
 
 class _Shown:
@@ -107,9 +161,16 @@ class _Shown:
         self._episodes = episodes
 
     def __iter__(self) -> Iterator[Recording]:
-        began = time.perf_counter()
+        began, left_out = time.perf_counter(), 0
         with progress(self._title, self._episodes) as move:
             for run in self._runs:
                 self.steps += len(run.command)
                 yield run
-                move(1, f"{self.steps / (time.perf_counter() - began):,.0f} steps/s")
+                move(1 + len(self._runs.discarded) - left_out, self._note(began))
+                left_out = len(self._runs.discarded)
+        if not self.steps:
+            raise ForerunError(f"no trial is left to write: {_explosions(self._runs.sampled)}")
+
+    def _note(self, began: float) -> str:
+        speed = f"{self.steps / (time.perf_counter() - began):,.0f} steps/s"
+        return speed + (f", {len(self._runs.discarded)} exploded" if self._runs.discarded else "")

@@ -2,6 +2,6 @@
 
 from forerun_sim.collect.collection import Collection, collect
 from forerun_sim.collect.recording import Exploded, Initial, Recording
-from forerun_sim.collect.sampled import Sampled, Span
+from forerun_sim.collect.sampled import Sampled, Span, Suspect
 
-__all__ = ["Collection", "Exploded", "Initial", "Recording", "Sampled", "Span", "collect"]
+__all__ = ["Collection", "Exploded", "Initial", "Recording", "Sampled", "Span", "Suspect", "collect"]

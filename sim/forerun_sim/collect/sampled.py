@@ -30,6 +30,22 @@ class Span:
         return self.total / self.count
 
 
+@dataclass(frozen=True)
+class Suspect:
+    """A quantity that goes with explosions.
+
+    Attributes:
+        name: the quantity.
+        chance: of an exploded episode's value to be above another's: near 1 large values explode, near 0 small ones do.
+        exploded, whole: the median of either kind of episodes.
+    """
+
+    name: str
+    chance: float
+    exploded: float
+    whole: float
+
+
 class Sampled:
     """Collects what was drawn, episode by episode. Attributes: ``spans``, by quantity; ``episodes``, ``exploded``: how many."""
 
@@ -53,11 +69,10 @@ class Sampled:
         if len(rows) < _KEPT:
             rows.append(list(parameters.values()))
 
-    def suspects(self) -> list[tuple[str, float]]:
-        """Quantities whose values differ between episodes that exploded and others, the clearest first, as (name, chance).
+    def suspects(self) -> list[Suspect]:
+        """Quantities whose values differ between episodes that exploded and others, the clearest first.
 
-        ``chance`` is that of an exploded episode's value to be above another's: near 1 large values explode, near 0 small ones
-        do. By ranks (Mann and Whitney 1947), so that no shape of the distributions is assumed; empty where one kind is missing.
+        By ranks (Mann and Whitney 1947), so that no shape of the distributions is assumed; empty where one kind is missing.
         """
         if not self._failed or not self._whole:
             return []
@@ -69,8 +84,8 @@ class Sampled:
             chance = _chance_above(bad, good)
             apart = abs(chance - 0.5) == 0.5 and math.comb(n + m, n) > _RARE
             if apart or abs(chance - 0.5) > _CERTAIN * error:
-                found.append((name, chance))
-        return sorted(found, key=lambda one: -abs(one[1] - 0.5))
+                found.append(Suspect(name, chance, float(np.median(bad)), float(np.median(good))))
+        return sorted(found, key=lambda one: -abs(one.chance - 0.5))
 
 
 def _chance_above(one: np.ndarray, other: np.ndarray) -> float:
