@@ -10,15 +10,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from forerun_sim.actuators import ActuatorModel, JointRow, per_joint
-from forerun_sim.engines.base import Bodies, Engine, Hardware, make_engine
+from forerun_sim.disturbances import Periods, Push, Pushes
+from forerun_sim.engines.base import Bodies, Engine, Hardware, gravity_vector, make_engine
 from forerun_sim.errors import InputError, UnstablePhysics
 from forerun_sim.gravity import GravityCompensation
-from forerun_sim.randomization import Parameters, sample_initial, sample_parameters, stream
-from forerun_sim.sensors import Reading, SensorModel
+from forerun_sim.randomization import Parameters, Sampler, sample_initial, stream
+from forerun_sim.sensors import Imu, Reading, SensorModel
+from forerun_sim.sensors.imu import AXES
 from forerun_sim.spec import Randomization, RobotSpec
 from forerun_sim.urdf import robot_urdf
 
-__all__ = ["ABSURD_SPEED", "Plant", "Reading"]
+__all__ = ["ABSURD_SPEED", "Imu", "Plant", "Push", "Reading"]
 
 Array = NDArray[np.float64]
 ABSURD_SPEED = 1000.0
@@ -29,7 +31,7 @@ def nominal_parameters(spec: RobotSpec, hardware: Hardware, bodies: Bodies) -> P
     """The plant as its files describe it, nothing varied."""
     joints, driven, actuators, sensors = spec.joints, spec.actuated, hardware.actuators, hardware.sensors
     hinged = [joint for joint in joints if joint.name not in spec.coordinates]
-    disturbances = hardware.disturbances
+    disturbances, imu = hardware.disturbances, sensors.imu
     return Parameters(
         mass=dict(bodies.mass),
         inertia=dict.fromkeys(bodies.mass, 1.0),
@@ -55,6 +57,10 @@ def nominal_parameters(spec: RobotSpec, hardware: Hardware, bodies: Bodies) -> P
         position_bias=per_joint(sensors.position_bias, joints),
         position_drift=sensors.position_drift,
         dropout=sensors.dropout,
+        gyro_noise=0.0 if imu is None else imu.gyro_noise,
+        gyro_bias={} if imu is None else _along_axes(imu.gyro_bias),
+        accelerometer_noise=0.0 if imu is None else imu.accelerometer_noise,
+        accelerometer_bias={} if imu is None else _along_axes(imu.accelerometer_bias),
         period_jitter=disturbances.period_jitter,
         gravity=bodies.gravity,
         gravity_tilt={"x": 0.0, "y": 0.0},
@@ -75,8 +81,24 @@ def _stated(spec: RobotSpec, parameters: Parameters) -> Parameters:
     return parameters.changed(spec.nominal)
 
 
+def _along_axes(value: float | dict[str, float]) -> dict[str, float]:
+    return {axis: value.get(axis, 0.0) if isinstance(value, dict) else value for axis in AXES}
+
+
 def _sum(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
     return {name: value + other[name] for name, value in one.items()}
+
+
+def _pushable(spec: RobotSpec, hardware: Hardware, bodies: Bodies) -> tuple[str, ...]:
+    """The links of ``spec``'s robot that pushes may hit."""
+    chosen = hardware.disturbances.push_links
+    if chosen is None:
+        return tuple(link for link in bodies.mass if link not in spec.objects)
+    unknown = sorted(set(chosen) - set(bodies.mass))
+    if unknown:
+        has = ", ".join(bodies.mass)
+        raise InputError(f"robot '{spec.name}': disturbances.push_links: no link '{unknown[0]}' that moves; there are: {has}")
+    return chosen
 
 
 def _compensation(spec: RobotSpec, gravity: float) -> GravityCompensation:
@@ -89,7 +111,8 @@ def _compensation(spec: RobotSpec, gravity: float) -> GravityCompensation:
 class Plant:
     """A simulated robot. Takes commands [A], gives readings [J], SI, joint order of robot.yaml.
 
-    Everything random follows from (seed, episode): the sampled parameters, the initial state and the sensors' noise.
+    Everything random follows from (seed, episode): the sampled parameters, the initial state, pushes, control periods and the
+    sensors' noise. A plant that reads after every ``step`` asks the engine for the state only where a reading or a servo looks.
 
     Args:
         spec: the robot.
@@ -121,13 +144,15 @@ class Plant:
         hardware = self._engine.hardware
         self._step = 1.0 / spec.control.physics_rate
         self._substeps = spec.control.substeps
-        self.randomization = hardware.randomization if randomization is None else randomization
         weight = _compensation(spec, self._engine.bodies.gravity) if hardware.actuators.gravity_compensation else None
         self._actuators = ActuatorModel(spec.joints, self._step, weight)
         self._sensors = SensorModel(hardware.sensors, spec.joint_names, self._step)
         self.nominal = nominal_parameters(spec, hardware, self._engine.bodies)
         if hardware.actuators is spec.actuators:  # a foreign plant is what its own file says
             self.nominal = _stated(spec, self.nominal)
+        self.randomization = hardware.randomization if randomization is None else randomization
+        self._pushes = Pushes(_pushable(spec, hardware, self._engine.bodies), self._step)
+        self._periods = Periods(self._substeps, self._step)
         self._parameters = self.nominal
         self._initial: tuple[Array, Array] = (np.zeros(len(spec.joints)), np.zeros(len(spec.joints)))
         self._rows: Sequence[JointRow] = []
@@ -135,6 +160,16 @@ class Plant:
         self.episode = -1
         self.reset()
         self.episode = -1
+
+    @property
+    def randomization(self) -> Randomization:
+        """What varies between episodes, from the next ``reset`` on."""
+        return self._randomization
+
+    @randomization.setter
+    def randomization(self, randomization: Randomization) -> None:
+        self._randomization = randomization
+        self._sampler = Sampler(randomization, self.nominal)
 
     def reset(
         self,
@@ -154,7 +189,7 @@ class Plant:
             The first reading; it never drops out.
         """
         self.episode = self.episode + 1 if episode is None else episode
-        sampled = sample_parameters(self.randomization, self.nominal, self.seed, self.episode) if self.randomize else self.nominal
+        sampled = self._sampler.sample(self.seed, self.episode) if self.randomize else self.nominal
         self._parameters = sampled if parameters is None else sampled.changed(parameters)
         if initial is None:
             self._initial = sample_initial(self.spec.joints, self._task, self.seed, self.episode)
@@ -164,12 +199,16 @@ class Plant:
         self._engine.reset(self._parameters, position, velocity)
         self._actuators.reset(self._parameters, position)
         self._rows = self._engine.states()
-        state = (self._rows, [0.0] * len(self._rows))
-        self._sensors.reset(self._parameters, stream(self.seed, self.episode, "sensors"), state)
+        self._sensors.reset(self._parameters, self._stream("sensors"), self._rows, gravity_vector(self._parameters))
+        self._pushes.reset(self._parameters, lambda: self._stream("pushes"))
+        self._periods.reset(self._parameters, lambda: self._stream("periods"))
         self._count = 0
-        while (reading := self.read()) is None:
-            pass
+        reading = self._sensors.read(0, certain=True)
+        assert reading is not None
         return reading
+
+    def _stream(self, name: str) -> np.random.Generator:
+        return stream(self.seed, self.episode, name)
 
     def _vector(self, values: ArrayLike, what: str) -> Array:
         array = np.asarray(values, dtype=float)
@@ -184,20 +223,30 @@ class Plant:
             InputError: the command has another size, or is not finite.
             UnstablePhysics: the physics exploded; ``reset`` before going on.
         """
+        self._advance(command, substeps, None)
+
+    def _advance(self, command: ArrayLike, substeps: int, again: int | None) -> None:
+        """The same where readings follow every ``again`` physics steps, if that is known."""
         values = command.tolist() if isinstance(command, np.ndarray) else list(map(float, command))  # type: ignore[arg-type]
         if len(values) != len(self.spec.actuated) or not all(map(math.isfinite, values)):
             raise InputError(f"command {values}: needs {self.spec.action_size} finite numbers: {self.spec.action_names}")
-        self._actuators.give(values, self._count)
-        end, actuators = self._count + substeps, self._actuators
-        record, engine, rows = self._sensors.record, self._engine, self._rows
+        begin, end, actuators = self._count, self._count + substeps, self._actuators
+        actuators.give(values, begin)
+        step, states, record, rows = self._engine.step, self._engine.states, self._sensors.record, self._rows
+        looks = self._sensors.looks(substeps, again)
+        feedback, push, pushed = actuators.feedback, self._engine.push, self._pushes.begin < end
         while self._count < end:
-            count = min(actuators.reach(self._count), end - self._count)
-            actuators.prepare(self._count, count, rows)
+            now = self._count
+            count = min(actuators.reach(now), end - now)
+            actuators.prepare(now, count, rows)
             for ahead in range(count):
-                produced = actuators.effort(ahead, rows) if actuators.feedback else actuators.ahead[ahead]
-                engine.step(produced)
-                rows = engine.states()
-                record((rows, produced))
+                produced = actuators.effort(ahead, rows) if feedback else actuators.ahead[ahead]
+                if pushed:
+                    self._pushes.apply(now + ahead, push)
+                step(produced)
+                if feedback or looks[now - begin + ahead] or ahead == count - 1:
+                    rows = states()
+                    record(now + ahead + 1, rows, produced)
             self._count += count
         self._rows = rows
         for row in rows:
@@ -209,12 +258,17 @@ class Plant:
 
     def read(self) -> Reading | None:
         """What the joints report now, or None where the reading drops out."""
-        return self._sensors.read(self.time)
+        return self._sensors.read(self._count)
 
     def step(self, command: ArrayLike) -> Reading | None:
-        """``command`` [A] for one control period, then a reading."""
-        self.advance(command, self._substeps)
-        return self.read()
+        """``command`` [A] for one control period, longer or shorter by the jitter, then a reading; None where it drops out.
+
+        Raises:
+            InputError: the command has another size, or is not finite.
+            UnstablePhysics: the physics exploded; ``reset`` before going on.
+        """
+        self._advance(command, self._periods.next(), self._periods.regular)
+        return self._sensors.read(self._count)
 
     @property
     def engine(self) -> Engine:
@@ -230,6 +284,11 @@ class Plant:
     def time(self) -> float:
         """Time since the episode began [s]."""
         return self._count * self._step
+
+    @property
+    def pushes(self) -> tuple[Push, ...]:
+        """The pushes of this episode so far."""
+        return tuple(self._pushes.happened)
 
     @property
     def parameters(self) -> dict[str, Any]:

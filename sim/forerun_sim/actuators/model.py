@@ -127,8 +127,8 @@ class ActuatorModel:
         # The plain servo (law, saturation, lag, strength) stands here in full: a call for each of twelve joints would cost as
         # much as a third of the physics.
         produced, outputs, special = self._held.copy(), self._outputs, self._special
-        slot = 0
-        for asked, (index, stiffness, damping, limit, keep, strength) in zip(self._asked[ahead], self._rows, strict=True):
+        drives = zip(self._asked[ahead], self._rows, strict=True)
+        for slot, (asked, (index, stiffness, damping, limit, keep, strength)) in enumerate(drives):
             row = rows[index]
             position, speed = row[0], row[1]
             if slot in special:
@@ -142,5 +142,4 @@ class ActuatorModel:
                 demand = limit if demand > limit else -limit if demand < -limit else demand
             outputs[slot] = output = demand + keep * (outputs[slot] - demand) if keep else demand
             produced[index] += strength * output if gear is None else gear.passed(strength * output, row[1])
-            slot += 1
         return produced

@@ -47,18 +47,25 @@ class Distribution(Strict):
             raise ValueError("normal: the standard deviation must not be negative")
         return self
 
-    def sample(self, rng: np.random.Generator, nominal: float = 1.0) -> float:
-        """One value, in SI units; ``nominal`` is used where the distribution is relative."""
+    def at(self, uniform: float, normal: float, nominal: float = 1.0) -> float:
+        """The value, in SI units, that follows from a number in [0, 1) or a standard normal one, whichever the kind needs;
+        ``nominal`` is used where the distribution is relative."""
         if self.uniform is not None:
-            drawn = float(rng.uniform(*self.uniform))
+            low, high = self.uniform
+            drawn = low + (high - low) * uniform
         elif self.log_uniform is not None:
-            drawn = math.exp(rng.uniform(math.log(self.log_uniform[0]), math.log(self.log_uniform[1])))
+            low, high = self.log_uniform
+            drawn = low * math.exp(uniform * math.log(high / low))
         elif self.normal is not None:
-            drawn = float(rng.normal(*self.normal))
+            drawn = self.normal[0] + self.normal[1] * normal
         else:
             assert self.value is not None
             drawn = self.value
         return drawn * nominal if self.relative else drawn
+
+    def sample(self, rng: np.random.Generator, nominal: float = 1.0) -> float:
+        """One value, in SI units; ``nominal`` is used where the distribution is relative."""
+        return self.at(rng.random(), rng.standard_normal(), nominal)
 
 
 ONE, NAMED = "(one for all)", "(one per name)"

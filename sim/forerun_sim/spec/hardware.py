@@ -4,9 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from forerun_sim.spec.base import NonNegative, NumberPerName, Positive, SignedPerName, Strict
+
+
+class ImuSensor(Strict):
+    """An inertial measurement unit at the origin of the base: standard deviation of the white noise of each reading, and bias
+    along x, y, z of the base; angular velocity (gyro) in rad/s, specific force (accelerometer) in m/s^2."""
+
+    gyro_noise: NonNegative = 0.0
+    gyro_bias: SignedPerName = 0.0
+    accelerometer_noise: NonNegative = 0.0
+    accelerometer_bias: SignedPerName = 0.0
+
+    @field_validator("gyro_bias", "accelerometer_bias")
+    @classmethod
+    def _of_axes(cls, value: float | dict[str, float]) -> float | dict[str, float]:
+        if isinstance(value, dict) and not set(value) <= set("xyz"):
+            raise ValueError(f"a bias has the axes x, y and z, not {sorted(set(value) - set('xyz'))}")
+        return value
 
 
 class Sensors(Strict):
@@ -14,7 +31,8 @@ class Sensors(Strict):
 
     ``velocity_source``: ``measured`` (noise is added to the true velocity) or ``difference`` (backward difference of measured
     positions over one reading, as most encoders do). ``rate`` [Hz] of readings, the control rate if absent. ``position_bias`` is
-    what an encoder reads too much, ``position_drift`` how far that wanders [rad or m per square root of a second].
+    what an encoder reads too much, ``position_drift`` how far that wanders [rad or m per square root of a second]. ``delay`` is
+    the age of what a reading shows [s], ``dropout`` the share of readings that are lost. ``imu``: the base has such a unit.
     """
 
     rate: Positive | None = None
@@ -27,6 +45,7 @@ class Sensors(Strict):
     position_drift: NonNegative = 0.0
     delay: NonNegative = 0.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    imu: ImuSensor | None = None
 
 
 class Actuators(Strict):

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from pydantic import field_validator
+from pydantic import ValidationInfo, field_validator
 
 from forerun_sim.spec.base import Distribution, PerName, Strict
 
 OF_LINKS = ("mass", "inertia", "com", "link_friction", "restitution")
 """Quantities with a value for each link."""
-NOT_OF_JOINTS = (*OF_LINKS, "gravity_tilt")
+OF_AXES = {"gravity_tilt": "xy", "gyro_bias": "xyz", "accelerometer_bias": "xyz"}
+"""Quantities with a value for each of these axes."""
+NOT_OF_JOINTS = (*OF_LINKS, *OF_AXES)
 """Quantities whose names are not joints'."""
 
 
 class Randomization(Strict):
     """What varies between episodes, each as a distribution. Absent means nominal. SI; named as in ``Parameters``.
 
-    Names are links for mass, inertia, com, link_friction and restitution, x and y for gravity_tilt, joints for the rest.
+    Names are links for mass, inertia, com, link_friction and restitution, axes for gravity_tilt (x and y), gyro_bias and
+    accelerometer_bias (x, y and z), joints for the rest.
     ``damping`` is the URDF's joint damping, ``viscous`` and ``coulomb`` are the joint's friction, ``stiffness`` and
     ``servo_damping`` the servo's gains.
 
@@ -47,6 +50,10 @@ class Randomization(Strict):
     position_bias: PerName | None = None
     position_drift: Distribution | None = None
     dropout: Distribution | None = None
+    gyro_noise: Distribution | None = None
+    gyro_bias: PerName | None = None
+    accelerometer_noise: Distribution | None = None
+    accelerometer_bias: PerName | None = None
     period_jitter: Distribution | None = None
     gravity: Distribution | None = None
     gravity_tilt: PerName | None = None
@@ -56,11 +63,12 @@ class Randomization(Strict):
     push_interval: Distribution | None = None
     push_duration: Distribution | None = None
 
-    @field_validator("gravity_tilt")
+    @field_validator(*OF_AXES)
     @classmethod
-    def _of_axes(cls, value: PerName | None) -> PerName | None:
-        if isinstance(value, dict) and not set(value) <= {"x", "y"}:
-            raise ValueError(f"gravity turns about the axes x and y, not {sorted(set(value) - {'x', 'y'})}")
+    def _of_axes(cls, value: PerName | None, info: ValidationInfo) -> PerName | None:
+        axes = OF_AXES[str(info.field_name)]
+        if isinstance(value, dict) and not set(value) <= set(axes):
+            raise ValueError(f"it has the axes {', '.join(axes)}, not {sorted(set(value) - set(axes))}")
         return value
 
     @field_validator("inertia")

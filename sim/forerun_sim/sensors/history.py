@@ -1,0 +1,80 @@
+"""The true states of the last moments, for sensors that look back."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from forerun_sim.actuators import JointRow
+
+Moment = tuple[list[float], list[float], Sequence[float]]
+"""Positions, velocities and motor efforts of all joints [J] at one moment."""
+
+_WHOLE = 1e-9
+
+
+class History:
+    """True states after physics steps, those at which a sensor can look.
+
+    Between two of them, positions, velocities and efforts are interpolated linearly; before the first one the robot stood still
+    in it. Memory is bounded.
+    """
+
+    def __init__(self) -> None:
+        self._kept: deque[tuple[int, Sequence[JointRow], Sequence[float]]] = deque(maxlen=1)
+        self._offsets: tuple[int, ...] = (0,)
+        self._patterns: dict[tuple[int, int | None], list[bool]] = {}
+
+    def reset(self, backs: Iterable[float], rows: Sequence[JointRow]) -> None:
+        """Begins at physics step 0 in the state ``rows``; readings will look at what was ``backs`` physics steps before them."""
+        offsets: set[int] = set()
+        for back in backs:
+            whole = int(back + _WHOLE)
+            offsets |= {whole} if back - whole < _WHOLE else {whole, whole + 1}
+        self._offsets = tuple(sorted(offsets))
+        self._patterns = {}
+        self._kept = deque([(0, rows, [0.0] * len(rows))], maxlen=self._offsets[-1] + 2)
+
+    def looks(self, count: int, again: int | None) -> list[bool]:
+        """After which of the next ``count`` physics steps the state has to be added, if a reading comes after the last of them.
+
+        ``again`` is the number of physics steps between all readings that follow. Where it is not known, every state is added
+        that any later reading could look at. Where readings come after all at other steps than ``again`` said, a state that is
+        missing is interpolated between its neighbours.
+        """
+        pattern = self._patterns.get((count, again))
+        if pattern is None:
+            furthest = self._offsets[-1]
+            wanted = {count}
+            if again is None:
+                wanted |= set(range(count - furthest, count))
+            else:
+                later = range(count, count + furthest + 1, again)
+                wanted |= {reading - offset for reading in later for offset in self._offsets}
+            pattern = [step in wanted for step in range(1, count + 1)]
+            if len(self._patterns) < 64:
+                self._patterns[count, again] = pattern
+        return pattern
+
+    def add(self, step: int, rows: Sequence[JointRow], effort: Sequence[float]) -> None:
+        """The state after physics step ``step`` (counted from 1), and the motors' ``effort`` [J] during it."""
+        self._kept.append((step, rows, effort))
+
+    def at(self, step: float) -> Moment:
+        """What was ``step`` physics steps after the beginning."""
+        kept = self._kept
+        rows: Sequence[JointRow] = ()
+        effort: Sequence[float] = ()
+        after = 0
+        for when, older, past in reversed(kept):
+            if when > step + _WHOLE:
+                after, rows, effort = when, older, past
+                continue
+            part = 0.0 if not rows else (step - when) / (after - when)
+            if part < _WHOLE:
+                return [row[0] for row in older], [row[1] for row in older], past
+            pairs = list(zip(older, rows, strict=True))
+            position = [old[0] + part * (new[0] - old[0]) for old, new in pairs]
+            velocity = [old[1] + part * (new[1] - old[1]) for old, new in pairs]
+            return position, velocity, [old + part * (new - old) for old, new in zip(past, effort, strict=True)]
+        return [row[0] for row in rows], [row[1] for row in rows], effort
