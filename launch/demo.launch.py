@@ -28,7 +28,10 @@ def generate_launch_description() -> LaunchDescription:
                 "robot", default_value="cartpole", description="A shipped robot, a robot folder or a robot.yaml."
             ),
             DeclareLaunchArgument(
-                "engine", default_value="mujoco", choices=["bullet", "mujoco"], description="mujoco: the foreign robot."
+                "engine",
+                default_value="mujoco",
+                choices=["bullet", "mujoco", "mujoco_urdf"],
+                description="mujoco: the foreign robot; mujoco_urdf: the robot's URDF in MuJoCo.",
             ),
             DeclareLaunchArgument("uri", default_value="", description="Folder of the bag to record; empty: none is recorded."),
             DeclareLaunchArgument("namespace", default_value="", description="Namespace of the nodes and their topics."),

@@ -35,7 +35,10 @@ def generate_launch_description() -> LaunchDescription:
                 "robot", default_value="cartpole", description="A shipped robot, a robot folder or a robot.yaml."
             ),
             DeclareLaunchArgument(
-                "engine", default_value="bullet", choices=["bullet", "mujoco"], description="mujoco: the foreign robot."
+                "engine",
+                default_value="bullet",
+                choices=["bullet", "mujoco", "mujoco_urdf"],
+                description="mujoco: the foreign robot; mujoco_urdf: the robot's URDF in MuJoCo.",
             ),
             DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node and its topics."),
             DeclareLaunchArgument(

@@ -120,6 +120,7 @@ def _robot(what: str, out: Console) -> dict[str, Any]:
     out.print(f"{spec.folder}")
     engines = [] if spec.urdf is None else ["bullet"]
     engines += [] if spec.foreign is None else ["mujoco"]
+    engines += [] if spec.urdf is None or spec.bodies else ["mujoco_urdf"]
     out.print(
         f"{_number(spec.control.rate)} Hz, history {spec.control.history}, physics {_number(spec.control.physics_rate)} Hz, "
         f"engines {', '.join(engines) or 'none (logs only)'}"

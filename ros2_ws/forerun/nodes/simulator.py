@@ -27,6 +27,7 @@ from forerun.control.simulation import Reads, Simulation
 from forerun.nodes import qos
 from forerun.nodes.parameters import Declared, Parameters
 from forerun.nodes.running import run
+from forerun_sim.engines.base import ENGINES
 from forerun_sim.errors import InputError, UnstablePhysics
 from forerun_sim.plant import Plant
 from forerun_sim.spec import RobotSpec, load_robot
@@ -41,7 +42,7 @@ _ASK_AGAIN = 0.5
 
 PARAMETERS = (
     Declared("robot", "cartpole", "Name of a shipped robot, or path of a robot folder or robot.yaml.", fixed=True),
-    Declared("engine", "bullet", "Physics engine; mujoco is the foreign robot.", choices=("bullet", "mujoco"), fixed=True),
+    Declared("engine", "bullet", "Physics engine; mujoco is the foreign robot.", choices=tuple(ENGINES), fixed=True),
     Declared("task", "", "Task whose initial states are used; empty: the robot's first.", fixed=True),
     Declared("seed", 0, "Seed of everything random.", (0, 2**31 - 1), fixed=True),
     Declared("episode", 0, "Number of the first episode; with the seed it says everything random.", (0, 2**31 - 1), fixed=True),

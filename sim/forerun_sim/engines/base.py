@@ -59,8 +59,8 @@ class Engine(Protocol):
         """Puts the joints at ``position`` and ``velocity`` [J] and takes over what ``parameters`` says about bodies."""
 
     def push(self, link: str, force: Vector, torque: Vector) -> None:
-        """``force`` [N] at the centre of mass of ``link`` and ``torque`` [N m], world frame, during the next ``step`` alone. Pushes
-        before the same step add up; ``reset`` forgets them. ``link`` is one of ``bodies.mass``."""
+        """``force`` [N] at the centre of mass of ``link`` and ``torque`` [N m], world frame, during the next ``step`` alone.
+        Pushes before the same step add up; ``reset`` forgets them. ``link`` is one of ``bodies.mass``."""
 
     def step(self, effort: Sequence[float]) -> None:
         """One physics step under the actuators' ``effort`` [J]. Friction of joints is the engine's own matter."""
@@ -72,7 +72,12 @@ class Engine(Protocol):
         """Gives the engine's memory back. May be called twice."""
 
 
-ENGINES = {"bullet": "forerun_sim.engines.bullet:BulletEngine", "mujoco": "forerun_sim.engines.mujoco:MujocoEngine"}
+ENGINES = {
+    "bullet": "forerun_sim.engines.bullet:BulletEngine",
+    "mujoco": "forerun_sim.engines.mujoco:MujocoEngine",
+    "mujoco_urdf": "forerun_sim.engines.mujoco_urdf:MujocoUrdfEngine",
+}
+"""The robot's own URDF in PyBullet, its foreign plant in MuJoCo, its own URDF in MuJoCo."""
 
 
 def make_engine(name: str, spec: RobotSpec) -> Engine:
