@@ -22,7 +22,11 @@ def read_urdf(path: Path) -> ElementTree.Element:
     Raises:
         InputError: the file is missing, no UTF-8, no XML, no URDF, or a xacro file; the message says what to do.
     """
-    text = _text(path)
+    return parse_urdf(urdf_text(path), path)
+
+
+def parse_urdf(text: str, path: Path) -> ElementTree.Element:
+    """The <robot> of a URDF's ``text``, read from ``path``. Errors as in ``read_urdf``."""
     try:
         tree = ElementTree.fromstring(_OPTENV.sub(r"\1", text))
     except (ElementTree.ParseError, ValueError) as error:
@@ -40,7 +44,8 @@ def read_urdf(path: Path) -> ElementTree.Element:
     return tree
 
 
-def _text(path: Path) -> str:
+def urdf_text(path: Path) -> str:
+    """The text of the URDF at ``path``. Errors as in ``read_urdf``."""
     try:
         size = path.stat().st_size
         if size > LARGEST:

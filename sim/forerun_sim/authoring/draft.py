@@ -1,0 +1,318 @@
+"""The text of a robot.yaml for a URDF, with a comment at every line that is a guess."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from xml.etree import ElementTree
+
+import numpy as np
+
+from forerun_sim.authoring.guess import (
+    Drives,
+    Load,
+    drives,
+    effort_guess,
+    gains,
+    home,
+    is_finger,
+    loads,
+    position_limits,
+    rounded,
+    tip,
+    velocity_guess,
+)
+from forerun_sim.kinematics import Kinematics
+from forerun_sim.spec.scene import PARTS, SHIFTS
+from forerun_sim.urdf import Urdf, UrdfJoint
+
+_RATE, _PHYSICS = 50, 1000
+_UNITS = {"prismatic": ("m", "N"), "revolute": ("rad", "N m"), "continuous": ("rad", "N m")}
+GUESS = "GUESS"
+
+
+@dataclass
+class Draft:
+    """robot.yaml in the making. ``notes`` say what the URDF did not, one a line with a guess."""
+
+    name: str
+    urdf: Urdf
+    file: str
+    base: str
+    tree: ElementTree.Element
+    interface: str | None = None
+    physics_rate: int = _PHYSICS
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._loads = loads(self.urdf)
+        self._drives = drives(self.urdf, self.tree, self.interface)
+        self._efforts: dict[str, float] = {}
+        self._velocities: dict[str, float] = {}
+
+    @property
+    def drives(self) -> Drives:
+        """Which joints are driven, and which are left out."""
+        return self._drives
+
+    def text(self) -> str:
+        """robot.yaml. ``notes`` are complete afterwards."""
+        self.notes.clear()
+        joints = self._joints()
+        parts = [self._head(), joints, self._control(), _SENSORS, self._actuators(), self._randomization(), self._safety()]
+        return "\n".join([*parts, self._tasks()])
+
+    def _note(self, where: str, text: str) -> str:
+        """Remembers a guess, and gives the comment for its line."""
+        self.notes.append(f"{where}: {text}")
+        return f"{GUESS}: {text}"
+
+    def _head(self) -> str:
+        lines = [
+            f"# {self.name}, drafted from {self.file} by `forerun new-robot`. What the URDF does not say is guessed;",
+            f"# every guess carries the word {GUESS}: look at each, put the true figure in, and take the word out.",
+            "format: 1",
+            f"name: {self.name}",
+            f"description: {_text(f'{self.urdf.name}, drafted from its URDF.')}",
+            f"urdf: {_text(self.file)}",
+        ]
+        if self.base != "fixed":
+            lines += [f"base: {self.base} # its coordinates are the joints base_...", "ground: true"]
+        elif self._looks_mobile():
+            note = self._note("base", "fixed, yet several limbs leave the root link; does the robot move about?")
+            lines.append(f"base: fixed # {note} Then begin again with --base floating or planar")
+        return "\n".join(lines) + "\n"
+
+    def _looks_mobile(self) -> bool:
+        root = self.urdf.links[self.urdf.carrier]
+        limbs = sum(joint.movable and joint.parent in self.urdf.rigid for joint in self.urdf.joints.values())
+        return limbs >= 3 and root.mass > 0
+
+    def _joints(self) -> str:
+        lines = ["joints: # in the order of the URDF; rad, rad/s, N m (m, m/s, N where prismatic), slew in command units per s"]
+        for part in PARTS[self.base]:
+            kind = "prismatic" if part in SHIFTS else "continuous"
+            lines.append(f"  - {{ name: base_{part}, type: {kind} }}")
+        for name in self.urdf.movable:
+            if name in self._drives.left_out:
+                lines.append(f"  # '{name}' {self._note(name, self._drives.left_out[name]).removeprefix(f'{GUESS}: ')}")
+            else:
+                lines += self._joint(self.urdf.joints[name])
+        return "\n".join(lines) + "\n"
+
+    def _joint(self, joint: UrdfJoint) -> list[str]:
+        name, (unit, force) = joint.name, _UNITS[joint.type]
+        interface = self._drives.interface.get(name, "none")
+        lines = [f"  - name: {_text(name)}", f"    type: {joint.type}"]
+        why = ""
+        if name in self._drives.passive:
+            why = f" # {self._note(name, self._drives.passive[name])}"
+        elif self.interface == "position" and interface == "velocity":
+            why = f" # {self._note(name, 'has no position limits, which position commands need: driven by velocity')}"
+        elif is_finger(name):
+            why = f" # {self._note(name, 'looks like a gripper; take it out and it is held at 0')}"
+        lines.append(f"    interface: {interface}{why}")
+        limits = position_limits(joint)
+        if limits is not None:
+            lines.append(f"    position: [{limits[0]:.6g}, {limits[1]:.6g}] # {unit}")
+        elif joint.type != "continuous":
+            lines.append(f"    # position: {self._note(name, 'the URDF gives no position limits: unlimited')}")
+        given = joint.velocity is not None and joint.velocity > 0
+        velocity = float(joint.velocity or 0) if given else velocity_guess(joint)
+        comment = f"{unit}/s" if given else f"{unit}/s; {self._note(name, f'no velocity limit; {velocity:g} {unit}/s assumed')}"
+        lines.append(f"    velocity: {velocity:.6g} # {comment}")
+        self._velocities[name] = velocity
+        if interface == "none":
+            return lines
+        given = joint.effort is not None and joint.effort > 0
+        effort = float(joint.effort or 0) if given else effort_guess(self._loads[name])
+        assumed = f"no effort limit; {effort:g} {force} assumed, twice what its weight asks for"
+        lines.append(f"    effort: {effort:.6g} # {force if given else f'{force}; {self._note(name, assumed)}'}")
+        self._efforts[name] = effort
+        full = {"effort": 10.0 * effort, "velocity": 5.0 * velocity, "position": velocity}[interface]
+        said = {"effort": "full effort in 0.1 s", "velocity": "full speed in 0.2 s", "position": "as fast as the joint"}[
+            interface
+        ]
+        lines.append(f"    slew: {rounded(full):g} # {GUESS}: {said}")
+        return lines
+
+    def _control(self) -> str:
+        self.notes.append("slew: full effort in 0.1 s, full speed in 0.2 s; position commands as fast as the joint")
+        self.notes.append(f"control: {_RATE} Hz; physics at {self.physics_rate} Hz, the slowest at which a trial stayed stable")
+        return (
+            "control:\n"
+            f"  rate: {_RATE} # Hz; {GUESS}: of most torque and servo interfaces; yours may be higher\n"
+            f"  physics_rate: {self.physics_rate} # Hz; tried: randomized episodes stay stable\n"
+            "  history: 6 # steps: 120 ms, longer than delay and lag of the drives\n"
+        )
+
+    def _actuators(self) -> str:
+        self.notes.append(
+            "actuators, sensors: lag, delay, friction, no-load speed, noise are common drives'; measure, or `forerun identify`"
+        )
+        lines = [f"actuators: # {GUESS}: common drives; times in s", "  lag: 0.01", "  delay: 0.01"]
+        viscous, coulomb = {}, {}
+        for name in self._drives.interface:
+            joint = self.urdf.joints[name]
+            viscous[name] = 0.0 if joint.damping > 0 else rounded(0.01 * self._efforts[name] / self._velocities[name])
+            coulomb[name] = 0.0 if joint.friction > 0 else rounded(0.01 * self._efforts[name])
+        lines.append(f"  viscous: {_mapping(viscous)} # N m s/rad or N s/m, beside the URDF's damping")
+        lines.append(f"  coulomb: {_mapping(coulomb)} # N m or N, beside the URDF's friction")
+        fastest = {name: rounded(1.5 * self._velocities[name]) for name in self._drives.interface}
+        lines.append(f"  no_load_speed: {_mapping(fastest)} # rad/s or m/s; {GUESS}: half above the velocity limit")
+        servos = {name: kind for name, kind in self._drives.interface.items() if kind != "effort"}
+        if servos:
+            found = {name: gains(self._held(name), kind, self._velocities[name]) for name, kind in servos.items()}
+            stiffness = {name: pair[0] for name, pair in found.items() if pair[0] > 0}
+            note = self._note("actuators", "gains of the servos, from the inertia that they move")
+            lines += [f"  stiffness: {_mapping(stiffness)} # N m/rad or N/m; {note}"] if stiffness else []
+            lines.append(f"  damping: {_mapping({name: pair[1] for name, pair in found.items()})} # N m s/rad or N s/m; {note}")
+        if self.base == "fixed" and servos and "velocity" in servos.values():
+            lines.append(f"  gravity_compensation: true # {GUESS}: controllers of arms do so")
+        return "\n".join(lines) + "\n"
+
+    def _held(self, name: str) -> Load:
+        """What the servo of a joint holds; legs also hold the body."""
+        load = self._loads[name]
+        if self.base != "floating":
+            return load
+        mass = sum(link.mass for link in self.urdf.links.values())
+        return Load(load.inertia, load.weight + 0.25 * mass * 9.81 * 0.1)
+
+    def _randomization(self) -> str:
+        lines = [
+            f"randomization: # drawn per episode; {GUESS}: as far off as a URDF and a drive usually are",
+            "  mass: { uniform: [0.9, 1.1], relative: true }",
+            "  inertia: { uniform: [0.8, 1.25], relative: true }",
+            "  com: { uniform: [-0.005, 0.005] } # m",
+            "  viscous: { uniform: [0.3, 3.0], relative: true }",
+            "  coulomb: { uniform: [0.0, 3.0], relative: true }",
+        ]
+        if any(self.urdf.joints[name].damping > 0 for name in self._drives.interface):
+            lines.append("  damping: { log_uniform: [0.3, 3.0], relative: true }")
+        lines += [
+            "  strength: { uniform: [0.85, 1.15] }",
+            "  lag: { uniform: [0.002, 0.03] } # s",
+            "  delay: { uniform: [0.0, 0.03] }",
+            "  observation_delay: { uniform: [0.0, 0.01] }",
+            "  position_noise: { uniform: [0.0, 0.001] }",
+            "  velocity_noise: { uniform: [0.0, 0.05] }",
+        ]
+        if self.base != "fixed":
+            lines.append("  link_friction: { uniform: [0.6, 1.3], relative: true }")
+        return "\n".join(lines) + "\n"
+
+    def _safety(self) -> str:
+        kinds = set(self._drives.interface.values())
+        lines = ["safety: # conservative: widen what stops the robot for no reason"]
+        if kinds == {"position"}:
+            lines.append("  action: hold # the commanded position")
+        elif kinds == {"effort"}:
+            gain = min(self._efforts[name] / self._velocities[name] for name in self._drives.interface)
+            lines.append("  action: damp # an arm sinks slowly; an arm that must not sink needs a brake")
+            lines.append(f"  damp_gain: {rounded(0.5 * gain):g} # N m s/rad or N s/m; {GUESS}: half the effort at full speed")
+        else:
+            lines.append("  action: zero # effort and velocity 0")
+        lines += [
+            "  stale_after: 0.06 # s: three periods",
+            "  max_misses: 3",
+            "  velocity_margin: 1.1 # a tenth above a joint's velocity limit stops the robot",
+            "  command_timeout: 0.1 # s",
+        ]
+        return "\n".join(lines) + "\n"
+
+    def _tasks(self) -> str:
+        joints = [self.urdf.joints[name] for name in self.urdf.movable if name not in self._drives.left_out]
+        driven = [joint for joint in joints if joint.name in self._drives.interface]
+        start = [f"      {_text(joint.name)}: {{ normal: [{home(joint):g}, 0.05] }}" for joint in joints]
+        speed = sum(self._velocities[joint.name] for joint in driven) / max(1, len(driven))
+        still = [_term("quadratic", f"velocity:{joint.name}", weight=rounded(0.1 / speed)) for joint in driven]
+        costs = ["      - { kind: action, weight: 0.02 }", "      - { kind: slew, weight: 0.02 }"]
+        kept = [_term("quadratic", f"position:{joint.name}", target=home(joint), weight=1.0) for joint in driven]
+        upright = [
+            _term("quadratic", f"position:base_{part}", weight=2.0) for part in ("roll", "pitch") if self.base == "floating"
+        ]
+        lines = [
+            "tasks:",
+            "  hold: # stay in the posture in which the joints wait",
+            "    duration: 5.0 # s",
+            "    initial_position:",
+        ]
+        lines += [*start, "    terms:", *kept, *upright, *still, *costs, "    success:"]
+        lines += [
+            f"      - {{ feature: {_text(f'position:{j.name}')}, bounds: [{home(j) - 0.1:g}, {home(j) + 0.1:g}] }}"
+            for j in driven
+        ]
+        if not driven:
+            return "tasks: {} # no joint is driven\n"
+        link, chain = tip(self.urdf, self._drives.interface)
+        if self.base == "fixed" and len(chain) >= 3 and not self._looks_mobile():
+            lines += self._reach(link, chain, start, still, costs)
+        return "\n".join(lines) + "\n"
+
+    def _reach(self, link: str, chain: tuple[str, ...], start: list[str], still: list[str], costs: list[str]) -> list[str]:
+        """A goal for the tip that can be reached: where it is after each joint of its chain moved by a tenth of its range."""
+        names = self.urdf.movable
+        position = np.array([home(self.urdf.joints[name]) for name in names])
+        for name in chain:
+            low, high = position_limits(self.urdf.joints[name]) or (-3.0, 3.0)
+            position[names.index(name)] += 0.1 * (high - low) if position[names.index(name)] < 0.5 * (low + high) + 1e-9 else 0.0
+        goal = Kinematics(self.urdf.frames(names)).point(np, position, link)
+        shown = ", ".join(f"{value:.3f}" for value in goal)
+        terms = [
+            f"          {_term('tolerance', f'link:{link}.{axis}', goal=k, margin=0.1).strip()}" for k, axis in enumerate("xyz")
+        ]
+        return [
+            f"  reach: # bring link '{link}' to a place; a goal is an input of the planner and may change at any time",
+            "    duration: 5.0 # s",
+            f"    goal: {{ names: [x, y, z], default: [{shown}] }} # m, in the frame of the base",
+            "    initial_position:",
+            *start,
+            "    terms:",
+            f"      - {{ kind: distance, link: {_text(link)}, goal: 0, weight: 1.0 }}",
+            "      - kind: product # 1 at the goal",
+            "        weight: 1.0",
+            "        terms:",
+            *terms,
+            *still,
+            *costs,
+        ]
+
+
+_SENSORS = f"""sensors: # {GUESS}: common encoders
+  position_noise: 0.0005 # rad or m
+  velocity_source: measured
+  velocity_noise: 0.02 # rad/s or m/s
+"""
+
+
+def robot_name(text: str) -> str:
+    """``text`` as the name of a robot: small letters, digits and underscores, a letter first."""
+    name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+    return name if re.match(r"[a-z]", name) else f"robot_{name}".rstrip("_")
+
+
+def _text(value: str) -> str:
+    """``value`` in YAML: plain where that is safe, else quoted."""
+    plain = re.fullmatch(r"[A-Za-z][\w./-]*", value) and value.lower() not in (
+        "y",
+        "n",
+        "yes",
+        "no",
+        "on",
+        "off",
+        "true",
+        "false",
+        "null",
+    )
+    return value if plain else json.dumps(value)
+
+
+def _mapping(values: dict[str, float]) -> str:
+    return "{ " + ", ".join(f"{_text(name)}: {value:g}" for name, value in values.items()) + " }" if values else "0.0"
+
+
+def _term(kind: str, feature: str, **values: float) -> str:
+    given = ", ".join(f"{key}: {value:g}" for key, value in values.items())
+    return f"      - {{ kind: {kind}, feature: {json.dumps(feature)}, {given} }}"

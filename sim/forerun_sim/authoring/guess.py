@@ -1,0 +1,162 @@
+"""Numbers that a URDF may leave out, guessed from what it does say: masses, lengths, limits."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+import numpy as np
+
+from forerun_sim.kinematics import Kinematics
+from forerun_sim.urdf import Urdf, UrdfJoint
+from forerun_sim.urdf_checks import principal_moments
+
+GRAVITY = 9.81
+_FINGER = re.compile(r"finger|gripper|jaw|knuckle", re.IGNORECASE)
+_INTERFACES = ("effort", "velocity", "position")
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a joint moves, with the others at 0: ``inertia`` [kg m^2 or kg] about its axis, and the ``weight`` [N m or N] that it
+    may have to hold, stretched out."""
+
+    inertia: float
+    weight: float
+
+
+@dataclass(frozen=True)
+class Drives:
+    """Which joints are driven, by what, and which are left out of robot.yaml, each with the reason."""
+
+    interface: dict[str, str]
+    passive: dict[str, str]
+    left_out: dict[str, str]
+
+
+def loads(urdf: Urdf) -> dict[str, Load]:
+    """The load of each joint that moves."""
+    kinematics, zeros = Kinematics(urdf.frames(urdf.movable)), np.zeros(len(urdf.movable))
+    found = {}
+    for name in urdf.movable:
+        joint = urdf.joints[name]
+        origin = kinematics.point(np, zeros, joint.child)
+        axis = kinematics.point(np, zeros, joint.child, joint.axis) - origin
+        inertia = weight = 0.0
+        for link in urdf.links.values():
+            if joint not in urdf.branch(link.name):
+                continue
+            arm = kinematics.point(np, zeros, link.name, link.com) - origin
+            if joint.type == "prismatic":
+                inertia += link.mass
+                weight += GRAVITY * link.mass
+            else:
+                own = float(np.mean(principal_moments(link)))
+                inertia += own + link.mass * float(np.sum(np.cross(axis, arm) ** 2))
+                weight += GRAVITY * link.mass * float(np.linalg.norm(arm))
+        found[name] = Load(inertia, weight)
+    return found
+
+
+def drives(urdf: Urdf, tree: ElementTree.Element, interface: str | None) -> Drives:
+    """Which joints are driven: those of ros2_control or transmissions where the URDF has some, else those with an effort limit,
+    else all. Gears (mimic) and joints with no room to move are left out; the engine holds these at 0."""
+    stated = stated_interfaces(tree)
+    by_effort = any(urdf.joints[name].effort for name in urdf.movable)
+    chosen: dict[str, str] = {}
+    passive: dict[str, str] = {}
+    left_out: dict[str, str] = {}
+    for name in urdf.movable:
+        joint = urdf.joints[name]
+        if joint.mimics is not None:
+            left_out[name] = f"follows '{joint.mimics}' by a gear (mimic), which PyBullet does not simulate: held at 0"
+        elif joint.type != "continuous" and joint.lower is not None and joint.lower == joint.upper:
+            left_out[name] = "has limits that leave no room to move: held there"
+        elif stated and name not in stated:
+            passive[name] = "has no transmission: taken as free"
+        elif not stated and by_effort and not joint.effort:
+            passive[name] = "has no effort limit, and others have: taken as free, without a drive"
+        else:
+            chosen[name] = _interface(joint, interface or stated.get(name) or "effort")
+    return Drives(chosen, passive, left_out)
+
+
+def stated_interfaces(tree: ElementTree.Element) -> dict[str, str]:
+    """Joint -> interface, by ``<ros2_control>`` and ``<transmission>``: the first named of effort, velocity, position."""
+    found: dict[str, str] = {}
+    for joint in tree.findall("ros2_control/joint"):
+        offered = {item.get("name") for item in joint.findall("command_interface")}
+        if joint.get("name") and offered:
+            found[joint.get("name", "")] = next((kind for kind in _INTERFACES if kind in offered), "effort")
+    for joint in tree.findall("transmission/joint"):
+        words = " ".join(item.text or "" for item in joint.findall("hardwareInterface")).lower()
+        found.setdefault(joint.get("name", ""), next((kind for kind in _INTERFACES if kind in words), "effort"))
+    return {name: kind for name, kind in found.items() if name}
+
+
+def _interface(joint: UrdfJoint, wanted: str) -> str:
+    """Position commands need position limits; a wheel turns without."""
+    return "velocity" if wanted == "position" and position_limits(joint) is None else wanted
+
+
+def position_limits(joint: UrdfJoint) -> tuple[float, float] | None:
+    """Lower and upper position limit of ``joint``; None where it has none."""
+    if joint.type == "continuous" or joint.lower is None or joint.upper is None or joint.lower >= joint.upper:
+        return None
+    return joint.lower, joint.upper
+
+
+def is_finger(name: str) -> bool:
+    """Whether a joint or link is a gripper's, by its name."""
+    return _FINGER.search(name) is not None
+
+
+def home(joint: UrdfJoint) -> float:
+    """Where ``joint`` waits: 0 where that is well inside its limits, else their middle."""
+    limits = position_limits(joint)
+    if limits is None:
+        return 0.0
+    low, high = limits
+    return 0.0 if low + 0.05 * (high - low) <= 0.0 <= high - 0.05 * (high - low) else rounded(0.5 * (low + high))
+
+
+def effort_guess(load: Load) -> float:
+    """Effort limit [N m or N]: twice the weight, and enough to accelerate by 10 rad/s^2 (or 2 m/s^2)."""
+    return max(rounded(2.0 * load.weight + 10.0 * load.inertia), 0.001)
+
+
+def velocity_guess(joint: UrdfJoint) -> float:
+    """Velocity limit of a common drive: half a turn a second, 0.5 m/s."""
+    return 0.5 if joint.type == "prismatic" else 3.14
+
+
+def gains(load: Load, interface: str, velocity: float) -> tuple[float, float]:
+    """Stiffness and damping of a servo that holds ``load``: 2.5 Hz, damped to 0.7, and 0.05 rad (or m) of sag at the most; of a
+    velocity servo that follows within 0.05 s."""
+    inertia = max(load.inertia, 1e-6)
+    if interface == "velocity":
+        return 0.0, rounded(max(inertia / 0.05, load.weight / (0.1 * velocity)))
+    stiffness = max(inertia * (2.0 * math.pi * 2.5) ** 2, load.weight / 0.05)
+    return rounded(stiffness), rounded(1.4 * math.sqrt(stiffness * inertia))
+
+
+def tip(urdf: Urdf, driven: dict[str, str]) -> tuple[str, tuple[str, ...]]:
+    """The link at the end of the longest chain of driven joints that are no gripper's, and those joints, from the base on."""
+    best: tuple[str, tuple[str, ...]] = (urdf.root, ())
+    for link in urdf.links:
+        if is_finger(link):
+            continue
+        chain = tuple(joint.name for joint in reversed(urdf.branch(link)) if joint.name in driven and not is_finger(joint.name))
+        # Among the links of one chain the last one counts: the flange or tool frame behind the last joint.
+        if len(chain) > len(best[1]) or (
+            chain and len(chain) == len(best[1]) and best[0] in {j.parent for j in urdf.branch(link)}
+        ):
+            best = (link, chain)
+    return best
+
+
+def rounded(value: float) -> float:
+    """``value`` with three digits."""
+    return float(f"{value:.3g}")

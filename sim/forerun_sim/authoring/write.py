@@ -1,0 +1,107 @@
+"""From a URDF to a robot's folder: URDF and meshes copied, robot.yaml drafted, the whole tried out, then put in place at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from forerun_sim.authoring.draft import Draft, robot_name
+from forerun_sim.authoring.repair import repair_bodies
+from forerun_sim.authoring.source import copy_meshes, read_source
+from forerun_sim.authoring.trial import try_out
+from forerun_sim.errors import InputError
+from forerun_sim.files import atomic_folder
+from forerun_sim.spec import load_robot
+from forerun_sim.spec.scene import Base
+from forerun_sim.urdf import load_urdf
+from forerun_sim.urdf_checks import check_bodies, check_loadable, check_meshes
+
+_FASTEST = 8000
+"""Physics steps per second beyond which nobody waits for a simulation."""
+
+
+@dataclass(frozen=True)
+class Drafted:
+    """A robot's new folder. ``guesses`` is what the URDF did not say, ``changes`` what differs in the copy of the URDF."""
+
+    folder: Path
+    name: str
+    joints: tuple[str, ...]
+    driven: tuple[str, ...]
+    meshes: int
+    guesses: tuple[str, ...]
+    changes: tuple[str, ...]
+
+
+def new_robot(
+    urdf: Path,
+    out: Path,
+    *,
+    name: str | None = None,
+    base: Base = "fixed",
+    interface: str | None = None,
+    repair: bool = False,
+    overwrite: bool = False,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Drafted:
+    """Writes the folder ``out`` with a robot.yaml for ``urdf``, the URDF itself, and its meshes.
+
+    Args:
+        urdf: the robot; meshes are found as PyBullet finds them, and in ROS packages.
+        out: the new folder; it appears whole, or not at all.
+        name: of the robot; the URDF's own if absent.
+        base: how the root link may move.
+        interface: by which the joints are driven; what the URDF's transmissions or ros2_control say, else effort, if absent.
+        repair: give impossible bodies an inertia that can exist, instead of refusing them.
+        overwrite: replace ``out``.
+        progress: told what is under way.
+
+    Raises:
+        InputError: the URDF is wrong, has no joint that moves, or PyBullet cannot simulate it; or ``out`` exists. The message
+            names file, link or joint, and what to do. Nothing is written.
+    """
+    source = read_source(urdf)
+    chosen = robot_name(name or source.tree.get("name") or urdf.stem)
+    if name is not None and name != chosen:
+        raise InputError(f"'{name}' is no name for a robot: small letters, digits and underscores, as in '{chosen}'")
+    with atomic_folder(out, overwrite=overwrite) as folder:
+        folder.mkdir()
+        file = f"{chosen}.urdf"
+        try:
+            progress("copying meshes")
+            meshes = copy_meshes(source, folder)
+            source.write(folder / file)
+            if repair:
+                repair_bodies(source, load_urdf(folder / file))
+                source.write(folder / file)
+            model = load_urdf(folder / file)
+            for check in (check_bodies, check_loadable, check_meshes):
+                check(model)
+            if not model.movable:
+                raise InputError(f"{urdf}: no joint of this URDF moves: it is an object, not a robot")
+            draft = Draft(chosen, model, file, base, source.tree, interface)
+            if len(draft.drives.left_out) == len(model.movable):
+                raise InputError(f"{urdf}: every joint follows another or has no room to move: no joint is left for robot.yaml")
+            _settle(draft, folder, progress)
+        except InputError as error:
+            raise InputError(str(error).replace(str(folder / file), str(urdf)).replace(str(folder), str(out))) from error
+    driven = tuple(draft.drives.interface)
+    joints = tuple(joint for joint in model.movable if joint not in draft.drives.left_out)
+    return Drafted(out, chosen, joints, driven, meshes, tuple(draft.notes), tuple(source.notes))
+
+
+def _settle(draft: Draft, folder: Path, progress: Callable[[str], None]) -> None:
+    """Writes robot.yaml with the slowest physics rate at which randomized episodes stay stable."""
+    while True:
+        (folder / "robot.yaml").write_text(draft.text(), encoding="utf-8")
+        load_robot(folder)
+        progress(f"trying out, physics at {draft.physics_rate} Hz")
+        if try_out(folder):
+            return
+        draft.physics_rate *= 2
+        if draft.physics_rate > _FASTEST:
+            raise InputError(
+                f"{draft.urdf.path}: its physics explodes even at {_FASTEST} Hz: the masses and inertias of neighbouring links"
+                " differ too much, or effort limits are far too large for the bodies; correct them in the URDF"
+            )
