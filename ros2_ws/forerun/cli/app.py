@@ -63,6 +63,7 @@ COMMANDS = {
     "export": Entry("export", "Make a bundle, which the controller runs, of a training run."),
     "finetune": Entry("finetune", "Let a bundle learn from new bags; promoted only when better on held-out trials."),
     "evaluate": Entry("evaluate", "Errors of a bundle's predictions on bags, k steps ahead."),
+    "new-robot": Entry("new_robot", "A robot.yaml for your own robot, drafted from its URDF."),
     "inspect": Entry("inspect", "What a bundle, a bag or a robot holds."),
     "bag": Entry("bag", "Make bags of logs that are none."),
     "doctor": Entry("doctor", "What of this machine will hurt a real-time controller, and what to do about it."),

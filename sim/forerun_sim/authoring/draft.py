@@ -126,7 +126,7 @@ class Draft:
         if interface == "none":
             return lines
         given = joint.effort is not None and joint.effort > 0
-        effort = float(joint.effort or 0) if given else effort_guess(self._loads[name])
+        effort = float(joint.effort or 0) if given else effort_guess(self._held(name))
         assumed = f"no effort limit; {effort:g} {force} assumed, twice what its weight asks for"
         lines.append(f"    effort: {effort:.6g} # {force if given else f'{force}; {self._note(name, assumed)}'}")
         self._efforts[name] = effort
@@ -173,9 +173,9 @@ class Draft:
         return "\n".join(lines) + "\n"
 
     def _held(self, name: str) -> Load:
-        """What the servo of a joint holds; legs also hold the body."""
+        """What the drive of a joint holds; legs and wheels also carry the body, on a lever of a tenth of a metre, by fours."""
         load = self._loads[name]
-        if self.base != "floating":
+        if self.base == "fixed":
             return load
         mass = sum(link.mass for link in self.urdf.links.values())
         return Load(load.inertia, load.weight + 0.25 * mass * 9.81 * 0.1)

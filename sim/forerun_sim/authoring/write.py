@@ -65,6 +65,7 @@ def new_robot(
     chosen = robot_name(name or source.tree.get("name") or urdf.stem)
     if name is not None and name != chosen:
         raise InputError(f"'{name}' is no name for a robot: small letters, digits and underscores, as in '{chosen}'")
+    _refuse_precious(out, urdf, overwrite)
     with atomic_folder(out, overwrite=overwrite) as folder:
         folder.mkdir()
         file = f"{chosen}.urdf"
@@ -89,6 +90,18 @@ def new_robot(
     driven = tuple(draft.drives.interface)
     joints = tuple(joint for joint in model.movable if joint not in draft.drives.left_out)
     return Drafted(out, chosen, joints, driven, meshes, tuple(draft.notes), tuple(source.notes))
+
+
+def _refuse_precious(out: Path, urdf: Path, overwrite: bool) -> None:
+    """Raises InputError where ``out`` must not be replaced: unasked, or holding anything but a robot made here."""
+    if not out.exists():
+        return
+    if not overwrite:
+        raise InputError(f"{out}: exists already; choose another folder with --out, or replace it with --force")
+    if urdf.resolve().is_relative_to(out.resolve()):
+        raise InputError(f"{out}: holds {urdf} itself, which would be gone with it; choose another folder with --out")
+    if not out.is_dir() or (any(out.iterdir()) and not (out / "robot.yaml").is_file()):
+        raise InputError(f"{out}: is no robot's folder (it has no robot.yaml) and is not replaced; choose another with --out")
 
 
 def _settle(draft: Draft, folder: Path, progress: Callable[[str], None]) -> None:
