@@ -12,7 +12,7 @@ from forerun_sim import resources
 from forerun_sim.errors import InputError
 from forerun_sim.spec import load_robot
 
-SHIPPED = ("cartpole", "pendulum", "double_pendulum", "so101", "panda")
+SHIPPED = ("cartpole", "pendulum", "double_pendulum", "so101", "panda", "panda_velocity")
 
 
 @pytest.fixture

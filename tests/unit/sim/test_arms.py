@@ -1,0 +1,222 @@
+"""The arms: a torque-driven one that balances its weight, the same driven by velocity, and one of position servos like a real log."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pybullet
+import pytest
+import yaml
+from numpy.typing import NDArray
+
+from forerun_sim import resources
+from forerun_sim.errors import InputError
+from forerun_sim.gravity import GravityCompensation
+from forerun_sim.kinematics import Kinematics
+from forerun_sim.plant import Plant, Reading
+from forerun_sim.spec import RobotSpec, load_robot
+from forerun_sim.tasks import TaskFunction
+from forerun_sim.urdf import load_urdf, robot_urdf
+
+Array = NDArray[np.float64]
+Controller = Callable[[Reading], Array]
+READY = np.array([0.0, -0.7854, 0.0, -2.3562, 0.0, 1.5708, 0.7854])
+STILL = np.zeros(7)
+
+
+class Bullet:
+    """The panda's own URDF in a PyBullet of the test's, to check against."""
+
+    def __init__(self) -> None:
+        self._client = pybullet.connect(pybullet.DIRECT)
+        spec = load_robot("panda")
+        assert spec.urdf is not None
+        flags = pybullet.URDF_USE_INERTIA_FROM_FILE | pybullet.URDF_MAINTAIN_LINK_ORDER
+        path = str(spec.file(spec.urdf))
+        self._body = pybullet.loadURDF(path, useFixedBase=True, flags=flags, physicsClientId=self._client)
+        pybullet.setGravity(0, 0, -9.81, self._client)
+
+    def weight(self, position: Array) -> Array:
+        """Efforts [9] that hold arm and fingers at ``position`` [9]."""
+        nothing = [0.0] * 9
+        found = pybullet.calculateInverseDynamics(self._body, position.tolist(), nothing, nothing, self._client)
+        return np.array(found)
+
+    def inertia(self, position: Array) -> Array:
+        """Mass matrix [7, 7] of the arm at ``position`` [7]."""
+        found = pybullet.calculateMassMatrix(self._body, [*position.tolist(), 0.0, 0.0], physicsClientId=self._client)
+        return np.array(found)[:7, :7]
+
+    def close(self) -> None:
+        pybullet.disconnect(self._client)
+
+
+@pytest.fixture
+def bullet() -> Bullet:
+    return Bullet()
+
+
+def reached(spec: RobotSpec, link: str, start: Array, goal: Array) -> Array:
+    """Joint positions [J] near ``start`` at which ``link`` is at ``goal`` [3], by damped steps."""
+    kinematics = Kinematics(robot_urdf(spec).frames(spec.joint_names))
+    lower, upper = np.array([joint.position for joint in spec.joints]).T
+    position, shifts = start.copy(), 1e-6 * np.eye(len(start))
+    for _ in range(300):
+        at = kinematics.point(np, position, link)
+        jacobian = (kinematics.point(np, position + shifts, link) - at).T / 1e-6
+        step = jacobian.T @ np.linalg.solve(jacobian @ jacobian.T + 1e-3 * np.eye(3), goal - at)
+        position = np.clip(position + 0.5 * step, lower + 0.05, upper - 0.05)
+    assert np.linalg.norm(kinematics.point(np, position, link) - goal) < 1e-3
+    return position
+
+
+def episode(name: str, make: Callable[[RobotSpec, Reading, Array], Controller], number: int, engine: str) -> tuple[float, bool]:
+    """Return and success of task ``reach`` of the randomized robot ``name`` under the controller that ``make`` makes."""
+    spec = load_robot(name)
+    task, plant = TaskFunction(spec, "reach"), Plant(spec, engine=engine, task="reach", seed=1)
+    reading, goal = plant.reset(number), task.default_goal
+    control, states, total = make(spec, reading, goal), [], 0.0
+    lower, upper = spec.action_limits("reach")
+    last = np.clip(reading.position if spec.joints[0].interface == "position" else STILL, lower, upper)
+    for _ in range(round(task.task.duration * spec.control.rate)):
+        command = np.clip(control(reading), lower, upper)
+        reading = plant.step(command) or reading
+        states.append(plant.true_state())
+        total += float(task.reward(np, states[-1], command, last, goal))
+        last = command
+    plant.close()
+    return total, task.success(np.array(states), spec.control.period, goal)
+
+
+def idle(spec: RobotSpec, reading: Reading, goal: Array) -> Controller:
+    start = reading.position.copy()
+    return lambda now: start if spec.joints[0].interface == "position" else STILL
+
+
+def test_weight_is_balanced_as_inverse_dynamics_says(bullet: Bullet) -> None:
+    spec = load_robot("panda")
+    assert spec.urdf is not None
+    urdf = load_urdf(spec.file(spec.urdf))
+    balance = GravityCompensation(urdf, urdf.movable, 9.81)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        position = rng.uniform(-2.0, 2.0, 9)
+        np.testing.assert_allclose(balance.efforts(position.tolist()), bullet.weight(position), atol=1e-9)
+    bullet.close()
+
+
+@pytest.mark.parametrize("engine", ["bullet", "mujoco_urdf"])
+def test_a_panda_without_commands_floats_and_a_payload_sinks(engine: str) -> None:
+    plant = Plant(load_robot("panda"), engine=engine, randomize=False)
+
+    def fallen(payload: float) -> float:
+        plant.reset(0, initial=(READY, STILL), parameters={"payload": payload})
+        for _ in range(60):
+            plant.step(STILL)
+        return float(np.abs(plant.true_state()[:7] - READY).max())
+
+    assert fallen(0.0) < 1e-3
+    assert fallen(2.0) > 0.1  # the robot does not know what it carries
+    plant.close()
+
+
+def test_a_floating_panda_keeps_floating_while_it_moves() -> None:
+    """Without friction and commands the energy of motion is kept: what balances the weight is neither late nor early."""
+    spec = load_robot("panda")
+    free = {f"{kind}.{name}": 0.0 for kind in ("coulomb", "viscous") for name in spec.joint_names}
+    plant = Plant(spec, randomize=False)
+    speed = np.array([0.0, 0.5, 0.0, -0.5, 0.0, 0.5, 0.0])
+    plant.reset(0, initial=(READY, speed), parameters=free)
+    body = Bullet()
+    energies = []
+    for _ in range(45):
+        state = plant.true_state()
+        energies.append(0.5 * state[7:] @ body.inertia(state[:7]) @ state[7:])
+        plant.step(STILL)
+    assert np.ptp(energies) < 0.03 * energies[0]
+    body.close()
+
+
+def test_torque_sensors_feel_the_weight_as_the_robot_in_the_log_does() -> None:
+    """joint_states of the real arm report torques with gravity in them: 14 N m of change at the shoulder, of which friction and
+    motion explain 1.5 N m."""
+    plant = Plant(load_robot("panda"), randomize=False)
+    plant.reset(0, initial=(READY, STILL))
+    reading = plant.step(STILL)
+    assert reading is not None
+    body = Bullet()
+    np.testing.assert_allclose(reading.effort, body.weight(np.append(READY, [0.0, 0.0]))[:7], atol=0.05)
+    body.close()
+
+
+def test_commands_of_the_log_reach_the_joints_that_the_urdf_calls_otherwise() -> None:
+    spec = load_robot("panda")
+    assert spec.joint_names == tuple(f"fer_joint{i}" for i in range(1, 8))
+    assert "panda_joint1" not in robot_urdf(spec).movable and "panda_finger_joint1" in robot_urdf(spec).movable
+    plant = Plant(spec, randomize=False)
+    for slot in range(7):
+        plant.reset(0, initial=(READY, STILL))
+        plant.step(5.0 * np.eye(7)[slot])
+        moved = plant.true_state()[7:]
+        assert moved[slot] > 0.05 and moved[slot] == np.abs(moved).max()
+
+
+def test_a_wrong_name_in_the_urdf_is_named(tmp_path: Path) -> None:
+    data = yaml.safe_load((resources.find("robots", "panda") / "robot.yaml").read_text())
+    data["joints"][2]["in_urdf"] = "panda_joint33"
+    (tmp_path / "robot.yaml").write_text(yaml.safe_dump(data))
+    with pytest.raises(InputError, match=r"joints\.2\.in_urdf: no joint named 'panda_joint33' in the URDF; .* panda_joint3,"):
+        load_robot(tmp_path)
+    data["joints"][2] |= {"name": "panda_finger_joint1", "in_urdf": "panda_joint3"}
+    data["tasks"], data["actuators"] = {}, {}
+    (tmp_path / "robot.yaml").write_text(yaml.safe_dump(data))
+    with pytest.raises(InputError, match=r"panda_finger_joint1'\] already"):
+        load_robot(tmp_path)
+
+
+def torques(spec: RobotSpec, reading: Reading, goal: Array) -> Controller:
+    """Computed torque with an integral, towards the inverse kinematics of the goal at 1 rad/s."""
+    body, period = Bullet(), spec.control.period
+    aim, wanted, summed = reached(spec, "panda_grasptarget", reading.position, goal), reading.position.copy(), STILL.copy()
+
+    def control(now: Reading) -> Array:
+        nonlocal summed, wanted
+        wanted = wanted + np.clip(aim - wanted, -period, period)
+        error = wanted - now.position
+        summed = summed + 15.0 * period * error
+        return np.asarray(body.inertia(now.position) @ (25.0 * error + summed - 8.0 * now.velocity))
+
+    return control
+
+
+def speeds(spec: RobotSpec, reading: Reading, goal: Array) -> Controller:
+    aim = reached(spec, "panda_grasptarget", reading.position, goal)
+    return lambda now: np.clip(2.0 * (aim - now.position), -1.0, 1.0)
+
+
+@pytest.mark.parametrize(("name", "make"), [("panda", torques), ("panda_velocity", speeds)])
+@pytest.mark.parametrize("number", [0, 3])
+def test_the_hand_reaches_its_goal_and_that_pays(
+    name: str, make: Callable[[RobotSpec, Reading, Array], Controller], number: int
+) -> None:
+    total, success = episode(name, make, number, "bullet")
+    nothing, stayed = episode(name, idle, number, "bullet")
+    assert success and not stayed
+    assert total > nothing + 100.0
+
+
+def test_velocities_are_followed_against_weight_and_friction() -> None:
+    plant = Plant(load_robot("panda_velocity"), randomize=False)
+    plant.reset(0, initial=(READY, STILL))
+    command = np.array([0.3, -0.2, 0.2, 0.3, -0.3, 0.2, 0.4])
+    for _ in range(50):
+        plant.step(command)
+    np.testing.assert_allclose(plant.true_state()[7:], command, rtol=0.15, atol=0.02)
+    before = plant.true_state()[:7]
+    for _ in range(100):
+        plant.step(STILL)
+    assert np.abs(plant.true_state()[7:]).max() < 1e-3 and math.isfinite(before.sum())
+    plant.close()
