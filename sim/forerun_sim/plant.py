@@ -234,7 +234,7 @@ class Plant:
         actuators.give(values, begin)
         step, states, record, rows = self._engine.step, self._engine.states, self._sensors.record, self._rows
         looks = self._sensors.looks(substeps, again)
-        feedback, push, pushed = actuators.feedback, self._engine.push, self._pushes.begin < end
+        driven, feedback, push, pushed = self._engine.driven, actuators.feedback, self._engine.push, self._pushes.begin < end
         while self._count < end:
             now = self._count
             count = min(actuators.reach(now), end - now)
@@ -244,9 +244,11 @@ class Plant:
                 if pushed:
                     self._pushes.apply(now + ahead, push)
                 step(produced)
-                if feedback or looks[now - begin + ahead] or ahead == count - 1:
+                if looks[now - begin + ahead] or ahead == count - 1:
                     rows = states()
                     record(now + ahead + 1, rows, produced)
+                elif feedback:
+                    rows = driven()
             self._count += count
         self._rows = rows
         for row in rows:

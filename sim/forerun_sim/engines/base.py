@@ -68,6 +68,9 @@ class Engine(Protocol):
     def states(self) -> Sequence[JointRow]:
         """The joints' states [J] now, each beginning with position and velocity."""
 
+    def driven(self) -> Sequence[JointRow]:
+        """The same for servos: the coordinates of bodies that move freely may be those of the last ``states``."""
+
     def close(self) -> None:
         """Gives the engine's memory back. May be called twice."""
 

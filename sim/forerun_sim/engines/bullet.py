@@ -151,6 +151,10 @@ class BulletEngine:
         rows: Sequence[JointRow] = pybullet.getJointStates(self._body, self._indices, self._client)
         return self._scene.rows(rows) if self._free else rows
 
+    def driven(self) -> Sequence[JointRow]:
+        rows: Sequence[JointRow] = pybullet.getJointStates(self._body, self._indices, self._client)
+        return self._scene.known(rows) if self._free else rows
+
     def close(self) -> None:
         if self._client >= 0:
             pybullet.disconnect(self._client)

@@ -41,7 +41,11 @@ class FreeBody:
         self._height = height
         self._turns = [0.0, 0.0]
         """Roll and yaw as last seen: they count on from there."""
-        info = pybullet.getDynamicsInfo(body, -1, client)
+        self.look()
+
+    def look(self) -> None:
+        """Takes note of where its centre of mass is, which may have been shifted."""
+        info = pybullet.getDynamicsInfo(self.body, -1, self._client)
         self._com: Vector = info[3]
         self._inertial: tuple[Vector, Quaternion] = (info[3], info[4])
         self._to_frame = None if self._inertial == (ORIGIN, UPRIGHT) else pybullet.invertTransform(*self._inertial)
@@ -119,6 +123,8 @@ class BulletScene:
         order = joints + [slot for slots in self._slots.values() for slot in slots]
         self._order = [order.index(index) for index in range(len(names))]
         """For each joint of robot.yaml: its place where the joints of the URDF come first, then the bodies."""
+        self._in_order = self._order == list(range(len(names)))
+        self._seen: list[JointRow] = [(0.0, 0.0)] * len(spec.coordinates)
         self._readers: list[Callable[[], tuple[JointRow, ...]]] = [body.rows for body in self.free.values()]
         if spec.bodies or self._ground is not None:
             pybullet.setPhysicsEngineParameter(deterministicOverlappingPairs=1, physicsClientId=client)
@@ -157,10 +163,13 @@ class BulletScene:
 
     def rows(self, joints: Sequence[JointRow]) -> Sequence[JointRow]:
         """The states of all joints of robot.yaml from those of the URDF's: the bodies' coordinates come in between."""
-        found = [*joints]
-        for reader in self._readers:
-            found += reader()
-        return [found[place] for place in self._order]
+        self._seen = [row for reader in self._readers for row in reader()]
+        return self.known(joints)
+
+    def known(self, joints: Sequence[JointRow]) -> Sequence[JointRow]:
+        """The same, with the bodies' coordinates as ``rows`` saw them last."""
+        found = [*joints, *self._seen]
+        return found if self._in_order else [found[place] for place in self._order]
 
 
 def _plane(client: int, ground: Ground) -> int:

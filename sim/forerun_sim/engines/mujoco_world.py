@@ -144,6 +144,10 @@ class MujocoWorld:
             return [(math.nan, math.nan)] * len(self._names)
         return list(zip(data.qpos[self._positions].tolist(), data.qvel[self._velocities].tolist(), strict=True))
 
+    def driven(self) -> Sequence[JointRow]:
+        """The same."""
+        return self.states()
+
     def close(self) -> None:
         """MuJoCo's memory goes with the object."""
 
