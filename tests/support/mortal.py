@@ -60,3 +60,26 @@ def refusing(spec: RobotSpec, task: str | None, rng: np.random.Generator, steps:
 def doubling() -> Iterator[Any]:
     """Work that doubles numbers; a million and more at a time where it is asked for big ones."""
     yield lambda number: np.full(1 + 200_000 * (number % 3), 2 * number)
+
+
+def steady(spec: RobotSpec, task: str | None, rng: np.random.Generator, steps: int) -> Policy:
+    """The policy of one unit of command, all the time."""
+    return lambda step, reading: np.ones(spec.action_size)
+
+
+@dataclass(frozen=True)
+class MortalSteady:
+    """``steady``, whose process is killed with signal 9 half way through the episode that is begun as the n-th of all."""
+
+    folder: Path
+    death: int
+
+    def __call__(self, spec: RobotSpec, task: str | None, rng: np.random.Generator, steps: int) -> Policy:
+        dies = begun(self.folder) == self.death
+
+        def policy(step: int, reading: Reading) -> Any:
+            if dies and step == steps // 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return np.ones(spec.action_size)
+
+        return policy

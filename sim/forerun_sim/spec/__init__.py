@@ -4,6 +4,7 @@ Every error names the file, the key and what is allowed. ``load_robot`` is the o
 """
 
 from forerun_sim.spec.base import Distribution, Finite, Interval, NonNegative, PerName, Positive, Strict
+from forerun_sim.spec.curriculum import Curriculum, Range
 from forerun_sim.spec.hardware import Actuators, Disturbances, Sensors
 from forerun_sim.spec.load import load_robot, load_yaml, validate
 from forerun_sim.spec.parts import Control, Joint, Safety, Topics
@@ -16,6 +17,7 @@ __all__ = [
     "Actuators",
     "Bound",
     "Control",
+    "Curriculum",
     "Distribution",
     "Disturbances",
     "Feature",
@@ -28,6 +30,7 @@ __all__ = [
     "PerName",
     "Positive",
     "Randomization",
+    "Range",
     "RobotSpec",
     "Safety",
     "SceneObject",

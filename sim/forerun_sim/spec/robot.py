@@ -12,6 +12,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from forerun_sim.errors import InputError
 from forerun_sim.spec.base import Distribution, Finite, Strict
+from forerun_sim.spec.curriculum import Curriculum
 from forerun_sim.spec.hardware import Actuators, Disturbances, Sensors
 from forerun_sim.spec.parts import Control, Joint, Safety, Topics
 from forerun_sim.spec.randomization import NOT_OF_JOINTS, Randomization
@@ -47,6 +48,7 @@ class RobotSpec(Strict):
     actuators: Actuators = Actuators()
     disturbances: Disturbances = Disturbances()
     randomization: Randomization = Randomization()
+    curriculum: Curriculum | None = None
     nominal: dict[str, Finite] = Field(default_factory=dict)
     identify: dict[str, Distribution] = Field(default_factory=dict)
     safety: Safety = Safety()
