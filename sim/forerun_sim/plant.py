@@ -144,6 +144,7 @@ class Plant:
         hardware = self._engine.hardware
         self._step = 1.0 / spec.control.physics_rate
         self._substeps = spec.control.substeps
+        self._actions = spec.action_size
         weight = _compensation(spec, self._engine.bodies.gravity) if hardware.actuators.gravity_compensation else None
         self._actuators = ActuatorModel(spec.joints, self._step, weight)
         self._sensors = SensorModel(hardware.sensors, spec.joint_names, self._step)
@@ -156,6 +157,7 @@ class Plant:
         self._parameters = self.nominal
         self._initial: tuple[Array, Array] = (np.zeros(len(spec.joints)), np.zeros(len(spec.joints)))
         self._rows: Sequence[JointRow] = []
+        self._stale = False
         self._count = 0
         self.episode = -1
         self.reset()
@@ -198,7 +200,7 @@ class Plant:
         position, velocity = self._initial[0].tolist(), self._initial[1].tolist()
         self._engine.reset(self._parameters, position, velocity)
         self._actuators.reset(self._parameters, position)
-        self._rows = self._engine.states()
+        self._rows, self._stale = self._engine.states(), False
         self._sensors.reset(self._parameters, self._stream("sensors"), self._rows, gravity_vector(self._parameters))
         self._pushes.reset(self._parameters, lambda: self._stream("pushes"))
         self._periods.reset(self._parameters, lambda: self._stream("periods"))
@@ -228,12 +230,12 @@ class Plant:
     def _advance(self, command: ArrayLike, substeps: int, again: int | None) -> None:
         """The same where readings follow every ``again`` physics steps, if that is known."""
         values = command.tolist() if isinstance(command, np.ndarray) else list(map(float, command))  # type: ignore[arg-type]
-        if len(values) != len(self.spec.actuated) or not all(map(math.isfinite, values)):
+        if len(values) != self._actions or not all(map(math.isfinite, values)):
             raise InputError(f"command {values}: needs {self.spec.action_size} finite numbers: {self.spec.action_names}")
         begin, end, actuators = self._count, self._count + substeps, self._actuators
         actuators.give(values, begin)
         step, states, record, rows = self._engine.step, self._engine.states, self._sensors.record, self._rows
-        looks = self._sensors.looks(substeps, again)
+        looks, newest = self._sensors.looks(substeps, again), actuators.newest
         driven, feedback, push, pushed = self._engine.driven, actuators.feedback, self._engine.push, self._pushes.begin < end
         while self._count < end:
             now = self._count
@@ -244,13 +246,13 @@ class Plant:
                 if pushed:
                     self._pushes.apply(now + ahead, push)
                 step(produced)
-                if looks[now - begin + ahead] or ahead == count - 1:
+                if looks[now - begin + ahead] or (newest and ahead == count - 1):
                     rows = states()
                     record(now + ahead + 1, rows, produced)
                 elif feedback:
                     rows = driven()
             self._count += count
-        self._rows = rows
+        self._rows, self._stale = rows, not (newest or looks[-1]) if looks else self._stale
         for row in rows:
             if not abs(row[1]) < ABSURD_SPEED or not math.isfinite(row[0]):
                 raise UnstablePhysics(
@@ -302,6 +304,8 @@ class Plant:
 
     def true_state(self) -> Array:
         """The true state [S]: all positions, then all velocities."""
+        if self._stale:
+            self._rows, self._stale = self._engine.states(), False
         return np.array([row[0] for row in self._rows] + [row[1] for row in self._rows])
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -128,12 +129,12 @@ class Sampler:
     """
 
     def __init__(self, randomization: Randomization, nominal: Parameters) -> None:
-        self._nominal = {quantity.name: getattr(nominal, quantity.name) for quantity in fields(nominal)}
+        self._plant = nominal
         self._draws: list[tuple[str, str, int, Distribution, float, float]] = []
         self._size = 0
         for quantity in fields(nominal):
             group, least = quantity.name, quantity.metadata.get(LEAST, 0.0)
-            value, distribution = self._nominal[group], getattr(randomization, group)
+            value, distribution = getattr(nominal, group), getattr(randomization, group)
             for name, number in value.items() if isinstance(value, dict) else [("", value)]:
                 chosen = _of(distribution, name)
                 if chosen is not None:
@@ -143,19 +144,21 @@ class Sampler:
 
     def sample(self, seed: int, episode: int) -> Parameters:
         """The plant of this episode. Quantities that cannot be negative are cut at 0, masses and inertias at 1 % of nominal."""
-        drawn = dict(self._nominal)
+        drawn: dict[str, Any] = {}
         if self._draws:
             rng = stream(seed, episode, "parameters")
-            uniform, normal = rng.random(self._size), rng.standard_normal(self._size)
+            uniform, normal = rng.random(self._size).tolist(), rng.standard_normal(self._size).tolist()
             for group, name, slot, distribution, nominal, floor in self._draws:
-                value = max(floor, distribution.at(float(uniform[slot]), float(normal[slot]), nominal))
+                value = max(floor, distribution.at(uniform[slot], normal[slot], nominal))
                 if not name:
                     drawn[group] = value
-                    continue
-                if drawn[group] is self._nominal[group]:
-                    drawn[group] = dict(drawn[group])
-                drawn[group][name] = value
-        return Parameters(**drawn)
+                elif group in drawn:
+                    drawn[group][name] = value
+                else:
+                    drawn[group] = getattr(self._plant, group) | {name: value}
+        plant = copy(self._plant)  # quicker than to construct one
+        vars(plant).update(drawn)
+        return plant
 
 
 def _of(distribution: Distribution | dict[str, Distribution] | None, name: str) -> Distribution | None:
@@ -169,16 +172,18 @@ def sample_initial(
     joints: tuple[Joint, ...], task: Task | None, seed: int, episode: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Initial positions and velocities [J], as ``task`` distributes them, positions within the joints' limits."""
-    position, velocity = np.zeros(len(joints)), np.zeros(len(joints))
+    position, velocity = [0.0] * len(joints), [0.0] * len(joints)
     rng = stream(seed, episode, "initial")
     for index, joint in enumerate(joints):
         where = None if task is None else task.initial_position.get(joint.name)
         speed = None if task is None else task.initial_velocity.get(joint.name)
-        position[index] = 0.0 if where is None else where.sample(rng)
-        velocity[index] = 0.0 if speed is None else speed.sample(rng)
+        if where is not None:
+            position[index] = where.sample(rng)
+        if speed is not None:
+            velocity[index] = speed.sample(rng)
         if joint.position is not None:
-            position[index] = np.clip(position[index], *joint.position)
-    return position, velocity
+            position[index] = min(max(position[index], joint.position[0]), joint.position[1])
+    return np.array(position), np.array(velocity)
 
 
 def wide_initial(spec: RobotSpec, task: Task | None, seed: int, episode: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

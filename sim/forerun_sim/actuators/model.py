@@ -47,12 +47,15 @@ class ActuatorModel:
         self._rows: list[tuple[int, float, float, float, float, float]] = []
         self._special: dict[int, tuple[Motor, Gear | None]] = {}
         self._outputs: list[float] = []
+        self._fading: list[list[float]] = []  # powers of what the motors keep
         self._gravity = gravity
         self._held = [0.0] * len(self._joints)
         self._reach = max(1, round(COMPENSATION / step)) if gravity is not None else sys.maxsize
         self._asked: list[list[float]] = []
         self.feedback = False
         """Whether efforts depend on the joints' states in this episode."""
+        self.newest = False
+        """Whether ``prepare`` or ``effort`` look at the joints' states in this episode."""
         self.ahead: list[Sequence[float]] = []
         """Efforts [J] of the motors in each prepared step, without feedback."""
 
@@ -71,13 +74,18 @@ class ActuatorModel:
             if play > 0 or motor.no_load_speed > 0:
                 gear = Gear(play, parameters.armature[joint.name], law, self._step) if play > 0 else None
                 self._special[slot] = (motor, gear)
-        self.feedback = bool(self._special) or any(law.stiffness or law.damping for law in self._laws)
+        self.newest = self.feedback = bool(self._special) or any(law.stiffness or law.damping for law in self._laws)
+        self.newest |= self._gravity is not None
         self._outputs = [0.0] * len(self._driven)
+        self._fading = [[motor.keep] for motor in self._motors]
         idle = [position[index] if joint.interface == "position" else 0.0 for index, joint in self._driven]
         self._line.reset(parameters.delay / self._step, self._clipped(idle))
 
     def _clipped(self, command: Sequence[float]) -> list[float]:
-        return [min(max(value, low), high) for value, (low, high) in zip(command, self._limits, strict=True)]
+        return [
+            low if value < low else high if value > high else value
+            for value, (low, high) in zip(command, self._limits, strict=True)
+        ]
 
     def give(self, command: Sequence[float], step: int) -> None:
         """A command [A], physical units, given at the beginning of physics step ``step``; it is cut to the command limits."""
@@ -108,16 +116,16 @@ class ActuatorModel:
             columns: list[Sequence[float]] = [[held] * steps for held in self._held]
             for slot, (index, _, _, _, keep, strength) in enumerate(self._rows):
                 demand, held = command[slot], self._held[index]
-                if keep:
-                    error, column = self._outputs[slot] - demand, []
-                    for _ in range(steps):
-                        error *= keep
-                        column.append(strength * (demand + error) + held)
-                    self._outputs[slot] = demand + error
-                    columns[index] = column
-                else:
+                if not keep:
                     self._outputs[slot] = demand
                     columns[index] = [strength * demand + held] * steps
+                    continue
+                fading = self._fading[slot]
+                while len(fading) < steps:
+                    fading.append(fading[-1] * keep)
+                settled, error = strength * demand + held, strength * (self._outputs[slot] - demand)
+                columns[index] = [settled + error * left for left in fading[:steps]]
+                self._outputs[slot] = demand + fading[steps - 1] * (self._outputs[slot] - demand)
             efforts += zip(*columns, strict=True)
         return efforts
 

@@ -45,12 +45,11 @@ class History:
         pattern = self._patterns.get((count, again))
         if pattern is None:
             furthest = self._offsets[-1]
-            wanted = {count}
             if again is None:
-                wanted |= set(range(count - furthest, count))
+                wanted = {count - offset for offset in self._offsets} | set(range(count - furthest + 1, count + 1))
             else:
                 later = range(count, count + furthest + 1, again)
-                wanted |= {reading - offset for reading in later for offset in self._offsets}
+                wanted = {reading - offset for reading in later for offset in self._offsets}
             pattern = [step in wanted for step in range(1, count + 1)]
             if len(self._patterns) < 64:
                 self._patterns[count, again] = pattern

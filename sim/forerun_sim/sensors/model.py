@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,10 @@ from forerun_sim.spec import Sensors
 
 Array = NDArray[np.float64]
 _BLOCK = 64
-"""Readings whose random numbers are drawn at once."""
+"""Readings whose random numbers are drawn at once, at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What the joints report at ``time`` [s], the stamp of the message: position, velocity, effort [J], SI, and ``imu`` where the
     robot has one. With a sensor delay the values are older than their stamp, as they are on a robot."""
 
@@ -133,7 +132,8 @@ class SensorModel:
         [1] and of the inertial measurement unit [6]. All of them, needed or not, so that one changes none of the others; in
         blocks, because single draws are slow."""
         if self._used >= len(self._numbers):
-            self._numbers, self._used = self._rng.standard_normal((_BLOCK, len(self._silent))).tolist(), 0
+            block = min(4 * max(len(self._numbers), 1), _BLOCK)  # small at first: a reset needs one
+            self._numbers, self._used = self._rng.standard_normal((block, len(self._silent))).tolist(), 0
         self._used += 1
         return self._numbers[self._used - 1]
 

@@ -192,7 +192,8 @@ def test_unknown_engine_and_task_are_named() -> None:
 
 
 def test_robot_of_logs_alone_cannot_be_simulated() -> None:
-    with pytest.raises(InputError, match="'so101' has no urdf"):
-        Plant(load_robot("so101"))
-    with pytest.raises(InputError, match="'so101' has no 'foreign' plant"):
-        Plant(load_robot("so101"), engine="mujoco")
+    logged = load_robot("pendulum").model_copy(update={"urdf": None, "foreign": None})
+    with pytest.raises(InputError, match="'pendulum' has no urdf"):
+        Plant(logged)
+    with pytest.raises(InputError, match="'pendulum' has no 'foreign' plant"):
+        Plant(logged, engine="mujoco")
