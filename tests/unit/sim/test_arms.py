@@ -1,4 +1,4 @@
-"""The arms: a torque-driven one that balances its weight, the same driven by velocity, and one of position servos like a real log."""
+"""The arms: a torque-driven one that balances its weight, the same driven by velocity, and one of position servos, as in logs."""
 
 from __future__ import annotations
 
@@ -197,13 +197,17 @@ def speeds(spec: RobotSpec, reading: Reading, goal: Array) -> Controller:
     return lambda now: np.clip(2.0 * (aim - now.position), -1.0, 1.0)
 
 
-@pytest.mark.parametrize(("name", "make"), [("panda", torques), ("panda_velocity", speeds)])
+@pytest.mark.parametrize(
+    ("name", "make", "engine"),
+    [("panda", torques, "bullet"), ("panda", torques, "mujoco"), ("panda_velocity", speeds, "bullet")],
+    ids=["torques", "foreign", "velocities"],
+)
 @pytest.mark.parametrize("number", [0, 3])
 def test_the_hand_reaches_its_goal_and_that_pays(
-    name: str, make: Callable[[RobotSpec, Reading, Array], Controller], number: int
+    name: str, make: Callable[[RobotSpec, Reading, Array], Controller], engine: str, number: int
 ) -> None:
-    total, success = episode(name, make, number, "bullet")
-    nothing, stayed = episode(name, idle, number, "bullet")
+    total, success = episode(name, make, number, engine)
+    nothing, stayed = episode(name, idle, number, engine)
     assert success and not stayed
     assert total > nothing + 100.0
 
