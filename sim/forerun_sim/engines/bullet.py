@@ -1,23 +1,28 @@
 """The training simulator: PyBullet, without a window, one physics client per engine.
 
 Viscous friction is the joints' damping in PyBullet, Coulomb friction a velocity motor that holds the joint at speed 0 with no
-more than that effort: the solver lets it stick, as a real one does. PyBullet's changeDynamics knows no armature (rotor inertia)
-and cannot shift a centre of mass: state the rotor's inertia in the URDF where it matters, and give another URDF for the latter.
-Self-collision is off. Ground, objects and a base that moves are ``bullet_scene``'s.
+more than that effort: the solver lets it stick, as a real one does (a stuck chain creeps by less than 1 mrad/s). PyBullet's
+changeDynamics knows no armature and no centre of mass: rotors are made as ``bullet_rotors`` says; a robot whose centres of mass
+are others than in the last episode is loaded anew (``bullet_urdf``), which is exact, takes 0.1 ms for the cartpole and 0.6 ms
+for an arm of twelve links, and costs nothing per step. Self-collision is off. Ground, objects and a base that moves are
+``bullet_scene``'s.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pybullet
 
 from forerun_sim.actuators import JointRow
 from forerun_sim.engines.base import Bodies, Hardware, gravity_vector
+from forerun_sim.engines.bullet_rotors import Rotors
 from forerun_sim.engines.bullet_scene import BulletScene
+from forerun_sim.engines.bullet_urdf import ShiftedUrdf
 from forerun_sim.errors import ForerunError
-from forerun_sim.kinematics import Vector
+from forerun_sim.kinematics import ORIGIN, Vector
 from forerun_sim.randomization import Parameters
 from forerun_sim.spec import RobotSpec
 from forerun_sim.urdf import robot_urdf
@@ -26,10 +31,11 @@ from forerun_sim.urdf_checks import check_meshes
 GRAVITY = 9.81
 _FAST = 1e6
 """Joint velocity [rad/s] at which PyBullet would clip: out of reach, so that exploding physics is seen and not hidden."""
-
-
 _GRAIN = 1e-4
 """Mass [kg] of a root link that the URDF gives none: PyBullet holds a body still whose base has none."""
+_FLAGS = pybullet.URDF_USE_INERTIA_FROM_FILE | pybullet.URDF_MAINTAIN_LINK_ORDER
+_FRESH = 500
+"""Robots loaded until the whole world is made anew: PyBullet keeps 2 kB of each that it removed."""
 
 
 class BulletEngine:
@@ -42,33 +48,30 @@ class BulletEngine:
 
     def __init__(self, spec: RobotSpec) -> None:
         self.hardware = Hardware(spec.actuators, spec.sensors, spec.disturbances, spec.randomization)
+        self._spec = spec
         self._urdf = robot_urdf(spec)
         check_meshes(self._urdf)
-        self._step_size = 1.0 / spec.control.physics_rate
         self._client = pybullet.connect(pybullet.DIRECT)
-        flags = pybullet.URDF_USE_INERTIA_FROM_FILE | pybullet.URDF_MAINTAIN_LINK_ORDER
-        try:
-            self._body = pybullet.loadURDF(
-                str(self._urdf.path), useFixedBase=spec.base == "fixed", flags=flags, physicsClientId=self._client
-            )
-        except pybullet.error as error:
-            self.close()
-            raise ForerunError(f"{self._urdf.path}: PyBullet cannot load this URDF: {error}") from error
-        infos = [
-            pybullet.getJointInfo(self._body, i, self._client) for i in range(pybullet.getNumJoints(self._body, self._client))
-        ]
-        by_joint = {info[1].decode(): index for index, info in enumerate(infos)}
-        self._links = {info[12].decode(): index for index, info in enumerate(infos)} | {self._urdf.root: -1}
+        self._files = ShiftedUrdf(self._urdf, shapes=spec.ground is not None or bool(spec.bodies))
         driven = [(slot, joint) for slot, joint in enumerate(spec.joints) if joint.name not in spec.coordinates]
         self._slots = tuple(slot for slot, _ in driven)
         self._names = tuple(joint.name for _, joint in driven)
-        self._indices = tuple(by_joint[joint.in_urdf or joint.name] for _, joint in driven)
         self._last_link = self._urdf.carrier if spec.base != "fixed" else self._urdf.joints[self._names[-1]].child
         self._inertia: dict[str, tuple[float, ...]] = {}
+        self._applied: dict[tuple[str, str], Any] = {}
+        """What the robot was last told of links and joints: PyBullet hears changes alone."""
         self._pushes: list[tuple[int, int, Vector, Vector]] = []
-        self._prepare(by_joint)
+        self._shifts: dict[str, Vector] = {}
+        self._loaded = 0
+        self._load(self._urdf.path)
+        self._indices = tuple(self._by_joint[joint.in_urdf or joint.name] for _, joint in driven)
+        self._prepare()
         self._scene = BulletScene(spec, self._client, self._body)
         self._free = bool(spec.bodies)
+        self._rotors = Rotors(self._urdf, self._names, 1.0 / spec.control.physics_rate)
+        self.bodies = self._nominal()
+
+    def _nominal(self) -> Bodies:
         mass = {link: self._urdf.links[link].mass for link in self._links if self._urdf.links[link].mass > 0}
         moved = {link: value for link, value in mass.items() if self._urdf.moved(link)}
         surfaces = {link: pybullet.getDynamicsInfo(self._body, self._links[link], self._client) for link in moved}
@@ -77,9 +80,23 @@ class BulletEngine:
         coulomb = {name: self._urdf.joints[name].friction for name in self._names}
         for name, item in self._scene.objects.items():
             moved[name], friction[name], restitution[name] = item.mass, item.friction, item.restitution
-        self.bodies = Bodies(moved, friction, restitution, damping, coulomb, dict.fromkeys(self._names, 0.0), GRAVITY)
+        return Bodies(moved, friction, restitution, damping, coulomb, dict.fromkeys(self._names, 0.0), GRAVITY)
 
-    def _prepare(self, by_joint: dict[str, int]) -> None:
+    def _load(self, path: Path) -> None:
+        fixed = self._spec.base == "fixed"
+        try:
+            self._body = pybullet.loadURDF(str(path), useFixedBase=fixed, flags=_FLAGS, physicsClientId=self._client)
+        except pybullet.error as error:
+            self.close()
+            raise ForerunError(f"{self._urdf.path}: PyBullet cannot load this URDF: {error}") from error
+        if self._loaded == 0:
+            count = pybullet.getNumJoints(self._body, self._client)
+            infos = [pybullet.getJointInfo(self._body, index, self._client) for index in range(count)]
+            self._by_joint = {info[1].decode(): index for index, info in enumerate(infos)}
+            self._links = {info[12].decode(): index for index, info in enumerate(infos)} | {self._urdf.root: -1}
+        self._loaded += 1
+
+    def _prepare(self) -> None:
         """What holds for all episodes: no hidden damping, no default motors, no mass where the URDF gives none."""
         for link, index in self._links.items():
             self._change(index, linearDamping=0.0, angularDamping=0.0, maxJointVelocity=_FAST)
@@ -87,10 +104,30 @@ class BulletEngine:
                 mass = _GRAIN if index < 0 and self._urdf.moved(link) else 0.0
                 self._change(index, mass=mass, localInertiaDiagonal=(mass, mass, mass))
             self._inertia[link] = pybullet.getDynamicsInfo(self._body, index, self._client)[2]
-        others = [by_joint[name] for name in self._urdf.movable if name not in self._names]
+        self._held = others = [self._by_joint[name] for name in self._urdf.movable if name not in self._names]
         if others:
             self._motors(others, pybullet.POSITION_CONTROL, targetPositions=[0.0] * len(others), forces=[1e4] * len(others))
-        pybullet.setTimeStep(self._step_size, self._client)
+        pybullet.setTimeStep(1.0 / self._spec.control.physics_rate, self._client)
+
+    def _shift(self, shifts: dict[str, Vector]) -> None:
+        """Loads the robot with its centres of mass off by ``shifts`` [m]. It keeps its number in PyBullet."""
+        self._shifts = shifts
+        path, client = self._files.write(shifts), self._client
+        fresh = self._loaded % _FRESH == 0
+        if fresh:
+            pybullet.resetSimulation(client)
+        else:
+            pybullet.removeBody(self._body, client)
+        # The file changes under its name.
+        pybullet.setPhysicsEngineParameter(enableFileCaching=0, physicsClientId=client)
+        self._load(path)
+        pybullet.setPhysicsEngineParameter(enableFileCaching=1, physicsClientId=client)
+        self._applied.clear()
+        self._prepare()
+        if fresh:
+            self._scene = BulletScene(self._spec, client, self._body)
+        elif "base" in self._scene.free:
+            self._scene.free["base"].look()
 
     def _motors(self, indices: Sequence[int], mode: int, **values: Any) -> None:
         pybullet.setJointMotorControlArray(self._body, indices, mode, physicsClientId=self._client, **values)
@@ -98,29 +135,59 @@ class BulletEngine:
     def _change(self, link: int, **values: Any) -> None:
         pybullet.changeDynamics(self._body, link, physicsClientId=self._client, **values)
 
+    def _set(self, what: str, index: int, **values: Any) -> None:
+        """Changes ``what`` of a link where it is not so already."""
+        if self._applied.get((what, index)) != values:
+            self._applied[what, index] = values
+            self._change(index, **values)
+
     def reset(self, parameters: Parameters, position: Sequence[float], velocity: Sequence[float]) -> None:
+        com = parameters.com
+        links = [link for link in parameters.mass if link in self._links]
+        shifts = {link: (com[f"{link}.x"], com[f"{link}.y"], com[f"{link}.z"]) for link in links}
+        shifts = {link: shift for link, shift in shifts.items() if shift != ORIGIN}
+        if shifts != self._shifts:
+            self._shift(shifts)
         self._scene.clear()
-        for link, mass in parameters.mass.items():
-            if link in self._scene.objects:
-                continue
+        self._rotors.reset(parameters, [position[slot] for slot in self._slots], self._last_link)
+        for link in links:
+            mass, index = parameters.mass[link], self._links[link]
             factor = mass / self.bodies.mass[link] * parameters.inertia[link]
             carried = parameters.payload if link == self._last_link else 0.0
-            self._change(
-                self._links[link],
-                mass=mass + carried,
-                localInertiaDiagonal=tuple(moment * factor for moment in self._inertia[link]),
-                lateralFriction=parameters.link_friction[link],
-                restitution=parameters.restitution[link],
-            )
+            more_mass, more_inertia = self._rotors.carried.get(link, (0.0, 0.0))
+            moments = tuple(moment * factor + more_inertia for moment in self._inertia[link])
+            self._set("mass", index, mass=mass + carried + more_mass, localInertiaDiagonal=moments)
+            friction, restitution = parameters.link_friction[link], parameters.restitution[link]
+            self._set("surface", index, lateralFriction=friction, restitution=restitution)
+        acting = self._rotors.turning
         for name, index in zip(self._names, self._indices, strict=True):
-            self._change(index, jointDamping=parameters.damping[name] + parameters.viscous[name])
-        coulomb = [parameters.coulomb[name] for name in self._names]
+            damping = 0.0 if acting else parameters.damping[name] + parameters.viscous[name]
+            self._set("damping", index, jointDamping=damping)
+        coulomb = [0.0 if acting else parameters.coulomb[name] for name in self._names]
         self._motors(self._indices, pybullet.VELOCITY_CONTROL, targetVelocities=[0.0] * len(coulomb), forces=coulomb)
         self._pushes.clear()
         pybullet.setGravity(*gravity_vector(parameters), self._client)
+        self._place(position, velocity)
+        if acting:
+            self._try(position, velocity)
+        self._scene.reset(parameters, position, velocity)
+
+    def _place(self, position: Sequence[float], velocity: Sequence[float]) -> None:
         for slot, index in zip(self._slots, self._indices, strict=True):
             pybullet.resetJointState(self._body, index, position[slot], velocity[slot], physicsClientId=self._client)
-        self._scene.reset(parameters, position, velocity)
+        for index in self._held:
+            pybullet.resetJointState(self._body, index, 0.0, 0.0, physicsClientId=self._client)
+
+    def _try(self, position: Sequence[float], velocity: Sequence[float]) -> None:
+        """Tells the rotors how the robot moves by itself, by a step that is taken back. One whose base moves is not where it will
+        be; its rotors learn it within the first steps."""
+        before = [velocity[slot] for slot in self._slots]
+        after = before
+        if self._spec.base == "fixed":
+            pybullet.stepSimulation(self._client)
+            after = [row[1] for row in pybullet.getJointStates(self._body, self._indices, self._client)]
+            self._place(position, velocity)
+        self._rotors.start(before, after)
 
     def push(self, link: str, force: Vector, torque: Vector) -> None:
         free = self._scene.free.get("base" if self._links.get(link) == -1 else link)
@@ -142,6 +209,8 @@ class BulletEngine:
         if self._pushes:
             self._push_all()
         forces = [effort[slot] for slot in self._slots] if self._free else effort
+        if self._rotors.acting:
+            forces = self._rotors.efforts(forces, pybullet.getJointStates(self._body, self._indices, client))
         pybullet.setJointMotorControlArray(
             self._body, self._indices, pybullet.TORQUE_CONTROL, forces=forces, physicsClientId=client
         )
@@ -156,6 +225,7 @@ class BulletEngine:
         return self._scene.known(rows) if self._free else rows
 
     def close(self) -> None:
+        self._files.close()
         if self._client >= 0:
             pybullet.disconnect(self._client)
             self._client = -1

@@ -1,0 +1,169 @@
+"""Cameras in PyBullet, drawn on the CPU (its TinyRenderer): colour and depth, under a light and with colours that may vary."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pybullet
+from numpy.typing import NDArray
+
+from forerun_sim.engines.base import Image
+from forerun_sim.kinematics import Vector, rotation
+from forerun_sim.randomization import Parameters
+from forerun_sim.spec import Camera
+
+Matrix = NDArray[np.float64]
+_AMBIENT, _DIFFUSE, _SPECULAR = 0.6, 0.35, 0.05
+_SMALLEST = 1e-3
+
+
+@dataclass(frozen=True)
+class Surface:
+    """What has a colour: the ``shape``-th visual shape of a link (-1: the base) of ``body``, ``rgba`` as its model has it."""
+
+    name: str
+    body: int
+    link: int
+    shape: int
+    rgba: tuple[float, ...]
+
+
+def surfaces(client: int, bodies: Mapping[str, int], links: Mapping[str, int], robot: int) -> list[Surface]:
+    """Everything drawn: the shapes of the ``robot``'s ``links`` (name -> index), and of the other ``bodies`` by name."""
+    names = {index: name for name, index in links.items()}
+    found, counts = [], dict.fromkeys(names, 0)
+    for row in pybullet.getVisualShapeData(robot, physicsClientId=client):
+        found.append(Surface(names[row[1]], robot, row[1], counts[row[1]], row[7]))
+        counts[row[1]] += 1
+    return found + [Surface(name, body, -1, 0, (0.6, 0.6, 0.6, 1.0)) for name, body in bodies.items()]
+
+
+class BulletCameras:
+    """The cameras of a robot in the physics client ``client``.
+
+    Args:
+        cameras: by name.
+        links: name -> index of PyBullet, -1 the root, of the body ``robot``.
+        drawn: what has a colour.
+    """
+
+    def __init__(
+        self, client: int, robot: int, cameras: Mapping[str, Camera], links: Mapping[str, int], drawn: Sequence[Surface]
+    ) -> None:
+        self._client, self._robot = client, robot
+        self._cameras = cameras
+        self._links = links
+        self._drawn = drawn
+        self._coloured = False
+        self._light: dict[str, Any] = {}
+        self._mounts: dict[str, tuple[Matrix, Matrix]] = {}
+        com, turn = pybullet.getDynamicsInfo(robot, -1, client)[3:5]
+        self._to_root = pybullet.invertTransform(com, turn)
+        self._lenses = {name: _lens(camera) for name, camera in cameras.items()}
+
+    def reset(self, parameters: Parameters) -> None:
+        """Takes over where the cameras stand, the light, and the colours."""
+        towards = [parameters.light_direction[axis] for axis in "xyz"]
+        towards = towards if max(map(abs, towards)) > _SMALLEST else [0.0, 0.0, 1.0]
+        strength = parameters.light_strength
+        self._light = {
+            "lightDirection": towards,
+            "lightColor": [parameters.light_colour[channel] for channel in "rgb"],
+            "lightAmbientCoeff": _AMBIENT * strength,
+            "lightDiffuseCoeff": _DIFFUSE * strength,
+            "lightSpecularCoeff": _SPECULAR * strength,
+        }
+        for name, camera in self._cameras.items():
+            shift = np.array([parameters.camera_shift[f"{name}.{axis}"] for axis in "xyz"])
+            roll, pitch, yaw = (parameters.camera_turn[f"{name}.{axis}"] for axis in "xyz")
+            axes = rotation(camera.angles)
+            self._mounts[name] = (np.array(camera.position) + axes @ shift, axes @ rotation((roll, pitch, yaw)))
+        changed = any(parameters.texture.values())
+        if changed or self._coloured:
+            self._colour(parameters.texture)
+        self._coloured = changed
+
+    def _colour(self, texture: Mapping[str, float]) -> None:
+        for surface in self._drawn:
+            mixed = [surface.rgba[k] + texture[f"{surface.name}.{channel}"] for k, channel in enumerate("rgb")]
+            rgba = [*(min(max(value, 0.0), 1.0) for value in mixed), surface.rgba[3]]
+            pybullet.changeVisualShape(surface.body, surface.link, surface.shape, rgbaColor=rgba, physicsClientId=self._client)
+
+    def picture(self, name: str) -> Image:
+        """What camera ``name`` sees now."""
+        camera, (place, axes) = self._cameras[name], self._mounts[name]
+        origin, turn = self._frame(camera.link)
+        eye, looking = origin + turn @ place, turn @ axes
+        return draw(self._client, eye, eye + looking[:, 0], looking[:, 2], camera, self._lenses[name], self._light)
+
+    def _frame(self, link: str | None) -> tuple[Matrix, Matrix]:
+        """Origin [3] and axes [3, 3] of a link, of the world without one."""
+        if link is None:
+            return np.zeros(3), np.eye(3)
+        index = self._links[link]
+        if index < 0:
+            centre, turn = pybullet.getBasePositionAndOrientation(self._robot, self._client)
+            origin, turn = pybullet.multiplyTransforms(centre, turn, *self._to_root)
+        else:
+            state = pybullet.getLinkState(self._robot, index, computeForwardKinematics=1, physicsClientId=self._client)
+            origin, turn = state[4], state[5]
+        return np.array(origin), np.array(pybullet.getMatrixFromQuaternion(turn)).reshape(3, 3)
+
+
+def _lens(camera: Camera) -> list[float]:
+    found: list[float] = pybullet.computeProjectionMatrixFOV(
+        math.degrees(camera.fov), camera.width / camera.height, camera.near, camera.far
+    )
+    return found
+
+
+def draw(
+    client: int, eye: Matrix, target: Matrix, up: Matrix, camera: Camera, lens: Sequence[float], light: Mapping[str, Any]
+) -> Image:
+    """What a camera at ``eye`` [3] sees towards ``target`` [3]: rgb [H, W, 3], depth [H, W] in metres."""
+    view = pybullet.computeViewMatrix(eye.tolist(), target.tolist(), up.tolist())
+    seen = pybullet.getCameraImage(
+        camera.width,
+        camera.height,
+        view,
+        lens,
+        shadow=0,
+        renderer=pybullet.ER_TINY_RENDERER,
+        flags=pybullet.ER_NO_SEGMENTATION_MASK,
+        physicsClientId=client,
+        **light,
+    )
+    shape = (camera.height, camera.width)
+    rgb = np.asarray(seen[2], dtype=np.uint8).reshape(*shape, 4)[..., :3].copy()
+    buffer = np.asarray(seen[3], dtype=np.float32).reshape(shape)
+    depth = camera.far * camera.near / (camera.far - (camera.far - camera.near) * buffer)
+    return Image(rgb, depth.astype(np.float32))
+
+
+def overview(client: int, robot: int, links: Sequence[int], width: int, height: int) -> Image:
+    """``robot`` from the front and a little above, so that it fills the picture."""
+    boxes = [pybullet.getAABB(robot, link, client) for link in links]
+    drawn = [box for box in boxes if math.dist(*box) > _SMALLEST]
+    places = [state[4] for link in links if link >= 0 for state in [pybullet.getLinkState(robot, link, 0, 1, client)]]
+    corners = np.array([corner for box in drawn for corner in box] + places + [(0.0, 0.0, 0.0)] * (not drawn and not places))
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    middle, radius = 0.5 * (low + high), max(0.5 * float(np.linalg.norm(high - low)), 0.02)
+    fov = 0.6
+    narrow = math.atan(math.tan(fov / 2) * min(1.0, width / height))
+    distance = radius / math.sin(narrow)
+    camera = Camera(width=width, height=height, fov=fov, near=max(0.05 * distance, 1e-3), far=distance + 40.0 * radius)
+    towards = np.array([1.0, -0.8, 0.5])
+    eye = middle + distance * towards / np.linalg.norm(towards)
+    light = {
+        "lightDirection": [1.0, -0.3, 1.5],
+        "lightColor": [1.0, 1.0, 1.0],
+        "lightAmbientCoeff": 0.5,
+        "lightDiffuseCoeff": 0.5,
+        "lightSpecularCoeff": _SPECULAR,
+    }
+    up: Vector = (0.0, 0.0, 1.0)
+    return draw(client, eye, middle, np.array(up), camera, _lens(camera), light)

@@ -1,0 +1,178 @@
+"""Rotor inertia (armature), which PyBullet does not know, and joint friction where it matters for it.
+
+Joints whose parent never turns (and sliders whose parent never moves) carry it in their link, where it is exact: as the same
+moment about all axes, or as mass whose weight along the slider is taken back. That costs nothing.
+
+Along chains a link's own inertia would also resist the turning of its parent. There the rotors act as efforts (``RotorModel``).
+With M the mass matrix of PyBullet's robot, W = M^-1, D the rotors, a the accelerations of the joints in the last step and u what
+was applied then, an effort u' gives a + W (u' - u), and an effort t with rotors behind it shall give a' = a + W (t - D a' - u):
+
+    a' = (1 + W D)^-1 (a + W (t - u)),    u' = t - D a'.
+
+Whatever W is, a steady motion has u' = t - D a: W decides about transients only, so that it need not be of this very step, and
+what touches the robot need not be known. It is stable for rotors of any size, unlike the plain feedback t - D a. Joint damping d
+counts as D + d dt (implicit Euler), dry friction as the effort, at most ``coulomb``, that stops the joint within the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forerun_sim.actuators import JointRow
+from forerun_sim.engines.base import gravity_vector
+from forerun_sim.engines.mass_matrix import MassMatrix
+from forerun_sim.kinematics import rotation
+from forerun_sim.randomization import Parameters
+from forerun_sim.urdf import Urdf
+
+Array = NDArray[np.float64]
+_STALE = 0.1
+"""Movement [rad or m] of any joint after which W is made anew."""
+
+
+class Rotors:
+    """The rotors of a robot, each where it can be.
+
+    Attributes:
+        carried: mass [kg] and moment of inertia [kg m^2], the same about all axes, that links get on top of their own.
+        turning: whether rotors act as efforts; damping and friction of all joints are then theirs.
+        acting: whether ``efforts`` has anything to do.
+    """
+
+    def __init__(self, urdf: Urdf, joints: Sequence[str], step: float) -> None:
+        """``joints`` are named in the order of all efforts and states here; ``step`` is the physics step [s]."""
+        self._urdf = urdf
+        self._joints = tuple(joints)
+        self._resting = _resting(urdf, joints)
+        self._sliders = {name: _axis_in_base(urdf, name) for name in joints if urdf.joints[name].type == "prismatic"}
+        self._matrix: MassMatrix | None = None
+        self._step = step
+        self._model: RotorModel | None = None
+        self._lift: list[float] = []
+        self.carried: dict[str, tuple[float, float]] = {}
+        self.turning = self.acting = False
+
+    def reset(self, parameters: Parameters, position: Sequence[float], payload: str) -> None:
+        """Begins an episode with the joints at ``position`` [J]. ``payload`` is the link that carries it."""
+        self.carried, self._lift = {}, []
+        self.turning = self.acting = False
+        rotors = parameters.armature
+        if not any(rotors[name] for name in self._joints):
+            return
+        held = [rotors[name] if self._resting[name] else 0.0 for name in self._joints]
+        lift = [0.0] * len(held)
+        gravity = np.array(gravity_vector(parameters))
+        for slot, name in enumerate(self._joints):
+            if name in self._sliders and held[slot]:
+                self.carried[self._urdf.joints[name].child] = (held[slot], 0.0)
+                lift[slot] = -held[slot] * float(gravity @ self._sliders[name])
+            elif held[slot]:
+                self.carried[self._urdf.joints[name].child] = (0.0, held[slot])
+        self._lift = lift if any(lift) else []
+        self.turning = any(rotors[name] and not self._resting[name] for name in self._joints)
+        self.acting = self.turning or bool(self._lift)
+        if self.turning:
+            self._model = self._turning(parameters, held, position, payload)
+
+    def _turning(self, parameters: Parameters, held: Sequence[float], position: Sequence[float], payload: str) -> RotorModel:
+        if self._matrix is None:
+            self._matrix = MassMatrix(self._urdf, self._joints)
+        links = [link for link in parameters.mass if link in self._urdf.links]
+        masses = {link: parameters.mass[link] + (parameters.payload if link == payload else 0.0) for link in links}
+        factors = {link: parameters.mass[link] / self._urdf.links[link].mass * parameters.inertia[link] for link in links}
+        com = parameters.com
+        shifts = {link: (com[f"{link}.x"], com[f"{link}.y"], com[f"{link}.z"]) for link in links}
+        self._matrix.load(masses, factors, shifts, held)
+        free = [parameters.armature[name] - here for name, here in zip(self._joints, held, strict=True)]
+        return RotorModel(self._matrix, self._step, parameters, self._joints, free, position)
+
+    def start(self, velocity: Sequence[float], after: Sequence[float]) -> None:
+        """Joints at ``velocity`` [J] that, left alone for one step, would be at ``after``."""
+        if self._model is not None:
+            self._model.start(np.array(velocity), np.array(after))
+
+    def efforts(self, effort: Sequence[float], rows: Sequence[JointRow]) -> Sequence[float]:
+        """What to apply [J] for the motors' ``effort`` [J] while the joints are in the states ``rows`` [J]."""
+        if self._lift:
+            effort = [one + other for one, other in zip(effort, self._lift, strict=True)]
+        if not self.turning or self._model is None:
+            return effort
+        return self._model.efforts(effort, np.array([row[0] for row in rows]), np.array([row[1] for row in rows]))
+
+
+class RotorModel:
+    """Rotors, damping and dry friction of a robot's joints as efforts. ``rotors`` are those that no link carries [J]."""
+
+    def __init__(
+        self,
+        matrix: MassMatrix,
+        step: float,
+        parameters: Parameters,
+        joints: Sequence[str],
+        rotors: Sequence[float],
+        position: Sequence[float],
+    ) -> None:
+        """``step`` is the physics step [s]; ``joints`` are their names, all at ``position`` [J]."""
+        self._matrix = matrix
+        self._step = step
+        self._last_velocity = self._applied = np.zeros(len(joints))
+        self._damping = np.array([parameters.damping[name] + parameters.viscous[name] for name in joints])
+        self._rotors = np.array(rotors) + self._step * self._damping
+        self._coulomb = np.array([parameters.coulomb[name] for name in joints])
+        self._rubs = [index for index, most in enumerate(self._coulomb) if most > 0]
+        self._stiction = np.zeros(len(joints))
+        self._renew(np.array(position))
+
+    def start(self, velocity: Array, after: Array) -> None:
+        """Joints at ``velocity`` [J] that, left alone for one step, would be at ``after``."""
+        self._last_velocity = velocity - (after - velocity)
+        self._applied = np.zeros(len(velocity))
+
+    def _renew(self, position: Array) -> None:
+        self._at = position
+        inverse = self._matrix.inverse(position.tolist())
+        gain = np.linalg.inv(np.eye(len(inverse)) + inverse * self._rotors)
+        self._reach = gain @ inverse
+        self._combined = np.concatenate([gain, self._reach], axis=1)
+
+    def efforts(self, effort: Sequence[float], position: Array, velocity: Array) -> list[float]:
+        """What to apply [J] for the motors' ``effort`` [J] at the joints' ``position`` and ``velocity`` [J] now."""
+        if np.abs(position - self._at).max() > _STALE:
+            self._renew(position)
+        step = self._step
+        wanted = np.array(effort) - self._damping * velocity
+        change = (velocity - self._last_velocity) / step
+        self._last_velocity = velocity
+        wanted += self._stiction
+        acceleration = self._combined @ np.concatenate([change, wanted - self._applied])
+        for index in self._rubs:
+            most, kept = self._coulomb[index], self._stiction[index]
+            stop = (velocity[index] / step + acceleration[index]) / self._reach[index, index]
+            rubbing = min(max(kept - stop, -most), most)
+            acceleration += self._reach[:, index] * (rubbing - kept)
+            wanted[index] += rubbing - kept
+            self._stiction[index] = rubbing
+        self._applied = wanted - self._rotors * acceleration
+        applied: list[float] = self._applied.tolist()
+        return applied
+
+
+def _resting(urdf: Urdf, joints: Sequence[str]) -> dict[str, bool]:
+    """Which of the ``joints`` have a rotor that their link can carry."""
+    resting = {}
+    for name in joints:
+        above = [joint for joint in urdf.branch(urdf.joints[name].parent) if joint.name in joints]
+        slider = urdf.joints[name].type == "prismatic"
+        resting[name] = "base" not in urdf.bodies and not any(slider or joint.type != "prismatic" for joint in above)
+    return resting
+
+
+def _axis_in_base(urdf: Urdf, joint: str) -> Array:
+    """Direction of a joint's axis [3] in the base frame while all joints above stand at 0."""
+    turn = np.eye(3)
+    for link in reversed(urdf.branch(urdf.joints[joint].child)):
+        turn = turn @ rotation(link.rpy)
+    return np.asarray(turn @ np.array(urdf.joints[joint].axis))
