@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -348,10 +349,14 @@ def _check_links(spec: RobotSpec, urdf: Urdf, path: Path) -> None:
     for key in OF_LINKS:
         drawn = getattr(spec.randomization, key)
         named += [(f"randomization.{key}", link) for link in drawn] if isinstance(drawn, dict) else []
+    coloured = spec.randomization.texture if isinstance(spec.randomization.texture, dict) else {}
+    named += [("randomization.texture", re.sub(r"\.[rgb]$", "", name)) for name in coloured]
+    named += [(f"cameras.{name}.link", camera.link) for name, camera in spec.cameras.items() if camera.link is not None]
     for task_name, task in spec.tasks.items():
         where = f"tasks.{task_name}"
-        named += [(where, term.link) for outer in task.terms for term in outer.flat() if term.link is not None]
+        terms = [term for outer in task.terms for term in outer.flat()]
+        named += [(where, link) for term in terms for link in (term.link, term.to) if link is not None]
         named += [(where, feature[5:-2]) for feature in task.features() if feature.startswith("link:")]
     for key, link in named:
-        if link not in urdf.links and link not in spec.objects:
+        if link not in urdf.links and link not in spec.objects and (key, link) != ("randomization.texture", "ground"):
             raise InputError(f"{path}: {key}: no link named '{link}' in the URDF; {urdf.path} has: {', '.join(urdf.links)}")

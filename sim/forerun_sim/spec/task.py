@@ -46,7 +46,8 @@ class Term(Strict):
     - ``action``: -weight * mean of the squared commands, each in [-1, 1] of its limits.
     - ``slew``: -weight * mean of the squared changes of these.
     - ``limit``: -weight * max(0, |excess| / margin)^2, excess beyond ``bounds`` shrunk by ``margin``.
-    - ``distance``: -weight * distance [m] of ``link`` to the three goal numbers from index ``goal`` on.
+    - ``distance``: -weight * distance [m] of ``link`` to the three goal numbers from index ``goal`` on, or to the link ``to``.
+      Objects count as links.
     - ``product``: weight * product of the values of ``terms``.
 
     ``target`` is a number, ``goal`` the index of the goal number that replaces it.
@@ -55,6 +56,7 @@ class Term(Strict):
     kind: Literal["tolerance", "quadratic", "action", "slew", "limit", "distance", "product"]
     feature: Feature | None = None
     link: str | None = None
+    to: str | None = None
     target: Finite = 0.0
     goal: Annotated[int, Field(ge=0)] | None = None
     bounds: Interval = (0.0, 0.0)
@@ -66,8 +68,8 @@ class Term(Strict):
     def _fields_of_kind(self) -> Term:
         if self.kind in ("tolerance", "quadratic", "limit") and self.feature is None:
             raise ValueError(f"a {self.kind} term needs a 'feature'")
-        if self.kind == "distance" and (self.link is None or self.goal is None):
-            raise ValueError("a distance term needs a 'link' and the 'goal' index of its x")
+        if self.kind == "distance" and (self.link is None or (self.goal is None) == (self.to is None)):
+            raise ValueError("a distance term needs a 'link', and either the 'goal' index of its x or another link 'to'")
         if (self.kind == "product") != bool(self.terms):
             raise ValueError("'terms' belong to a product term, and a product term needs them")
         if self.bounds[0] > self.bounds[1]:

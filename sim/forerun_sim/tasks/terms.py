@@ -97,17 +97,22 @@ class SlewCost(_Commands):
 
 
 class Distance:
-    """-weight * distance [m] of a link's origin to three of the goal's numbers."""
+    """-weight * distance [m] of a link's origin to three of the goal's numbers, or to another link's origin."""
 
     def __init__(self, term: Term, features: Features) -> None:
-        assert term.link is not None and term.goal is not None
+        assert term.link is not None
         self._origin = features.link(term.link)
-        self._goal = term.goal
+        self._other = None if term.to is None else features.link(term.to)
+        self._goal = term.goal or 0
         self._weight = term.weight
 
     def reward(self, xp: Any, state: Any, action: Any, previous_action: Any, goal: Any) -> Any:
         origin = self._origin(xp, state, action)
-        gaps = [origin[..., k] - goal[..., self._goal + k] for k in range(3)]
+        if self._other is not None:
+            aim = self._other(xp, state, action)
+            gaps = [origin[..., k] - aim[..., k] for k in range(3)]
+        else:
+            gaps = [origin[..., k] - goal[..., self._goal + k] for k in range(3)]
         # The small number keeps the gradient finite at the goal, 1e-6 m from it.
         return -self._weight * xp.sqrt(gaps[0] * gaps[0] + gaps[1] * gaps[1] + gaps[2] * gaps[2] + 1e-12)
 
