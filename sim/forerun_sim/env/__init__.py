@@ -15,7 +15,7 @@ from forerun_sim.env.registration import env_id, register_robots
 from forerun_sim.env.settings import EnvSettings, env_settings
 from forerun_sim.env.vector import RobotVectorEnv
 
-__all__ = ["ENVIRONMENTS", "EnvSettings", "RobotEnv", "RobotVectorEnv", "env_id", "env_settings"]
+__all__ = ["ENVIRONMENTS", "EnvSettings", "RobotEnv", "RobotVectorEnv", "env_id", "env_settings", "register_robots"]
 
 ENVIRONMENTS = register_robots()
 """Names that ``gymnasium.make`` knows."""

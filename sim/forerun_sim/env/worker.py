@@ -1,26 +1,30 @@
 """A process that runs a block of environments. It is told what to do on its standard input, one byte a step, and ends with it.
 
 The job, one message of JSON, comes first. Then ``STEP``, and ``RESET`` with a message, as often as it takes; each is answered by
-``DONE``, or by ``FAILED`` with a message. Observations and actions are in shared memory. Where the other side has gone, reading
-ends, and so does this process: nothing has to look for it.
+``DONE``, or by ``FAILED`` with a message of ``kind`` (input, other, or fatal: this process then ends) and ``text``. Observations
+and actions are in shared memory. Where the other side has gone, reading ends, and so does this process: nobody has to end it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import struct
+import time
 import traceback
 from typing import Any
 
 from forerun_sim.env.block import Block
 from forerun_sim.env.board import Board, Sizes
 from forerun_sim.env.settings import EnvSettings
-from forerun_sim.errors import ForerunError
+from forerun_sim.errors import ForerunError, InputError
 
 STEP, RESET, DONE, FAILED = b"s", b"r", b"d", b"f"
 _LENGTH = struct.Struct("<q")
+_AWAKE = 5e-5
+"""Seconds of waiting before sleep: what most loops need from one step to the next, and too little to be in anybody's way."""
 
 
 class Gone(Exception):
@@ -74,21 +78,42 @@ def main() -> None:
         except Gone:
             raise
         except ForerunError as error:
-            send(answer, FAILED, {"kind": type(error).__name__, "text": str(error)})
+            send(answer, FAILED, _failure(error))
         except Exception:  # whatever it is, the other process must hear of it
-            send(answer, FAILED, {"kind": "", "text": traceback.format_exc()})
+            send(answer, FAILED, {"kind": "fatal", "text": traceback.format_exc()})
     except Gone:
         return
+
+
+def _await(orders: select.poll) -> None:
+    """Waits until there is something to read, awake for a moment, because a core that has gone to sleep needs 50 us to wake."""
+    end = time.perf_counter() + _AWAKE
+    while not orders.poll(0):
+        if time.perf_counter() > end:
+            return
 
 
 def _serve(job: dict[str, Any], answer: int) -> None:
     board = Board(Sizes(**job["sizes"]), job["memory"])
     os.close(job["memory"])
     block = Block(EnvSettings.from_json(job["settings"]), board, job["first"], job["last"], job["same_step"])
+    orders = select.poll()
+    orders.register(0, select.POLLIN)
     send(answer, DONE)
     while True:
-        if receive(0) == STEP:
-            block.step()
+        _await(orders)
+        kind = receive(0)
+        reset = message(0) if kind == RESET else None
+        try:
+            if reset is None:
+                block.step()
+            else:
+                block.reset(**reset)
+        except ForerunError as error:  # the user's mistake, after which all goes on
+            send(answer, FAILED, _failure(error))
         else:
-            block.reset(**message(0))
-        send(answer, DONE)
+            send(answer, DONE)
+
+
+def _failure(error: ForerunError) -> dict[str, str]:
+    return {"kind": "input" if isinstance(error, InputError) else "other", "text": str(error)}

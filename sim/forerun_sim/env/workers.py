@@ -48,7 +48,6 @@ class Workers:
 
     def __init__(self, settings: EnvSettings, sizes: Sizes, count: int, same_step: bool) -> None:
         self._workers: list[_Worker] = []
-        self._owing: list[_Worker] = []
         self._finalizer = weakref.finalize(self, _end, self._workers, os.getpid())
         job = {"settings": settings.to_json(), "sizes": asdict(sizes), "same_step": same_step}
         edges = [sizes.environments * number // count for number in range(count + 1)]
@@ -59,8 +58,7 @@ class Workers:
                 self._workers.append(_start(memory, first, last, job))
         finally:
             os.close(memory)
-        self._owing = list(self._workers)
-        self._hear()
+        self._exchange(None)
 
     @property
     def processes(self) -> tuple[int, ...]:
@@ -69,55 +67,44 @@ class Workers:
 
     def step(self) -> None:
         """One control period of all environments."""
-        if self._owing:
-            raise ForerunError("the last step was interrupted before its end: call reset() to go on")
-        self._tell(worker.STEP)
-        self._hear()
+        self._exchange(worker.STEP)
 
     def reset(self, seeds: Sequence[int | None] | None, options: Mapping[str, Any], chosen: Sequence[bool] | None) -> None:
         """As ``Block.reset``."""
-        self._hear()
-        self._tell(worker.RESET, {"seeds": seeds, "options": dict(options), "chosen": chosen})
-        self._hear()
+        self._exchange(worker.RESET, {"seeds": seeds, "options": dict(options), "chosen": chosen})
 
-    def _tell(self, kind: bytes, message: Any = None) -> None:
-        for one in self._workers:
-            try:
-                worker.send(one.tell, kind, message)
-            except worker.Gone:
-                raise self._died(one) from None
-            self._owing.append(one)
-
-    def _hear(self) -> None:
-        """Waits until all have answered. An interrupt leaves those that have not in ``_owing``."""
-        while self._owing:
-            one = self._owing[0]
-            try:
-                kind = worker.receive(one.hear)
-                failure = worker.message(one.hear) if kind == worker.FAILED else None
-            except worker.Gone:
-                raise self._died(one) from None
-            self._owing.pop(0)
-            if failure is not None:
-                self.close()
-                error = InputError if failure["kind"] == InputError.__name__ else ForerunError
-                raise error(failure["text"])
-
-    def _died(self, one: _Worker) -> ForerunError:
-        """The end of a worker that nobody asked to end; the others end too."""
+    def _exchange(self, kind: bytes | None, message: Any = None) -> None:
+        """Tells all workers the same and waits until each has answered. Interrupted, nobody knows who has: then they end."""
+        if not self._finalizer.alive:
+            raise ForerunError("the worker processes have been ended: make the vector environment anew")
         try:
-            code = one.process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            code = None
-        self.close()
-        how = "closed its pipe" if code is None else f"ended with exit code {code}"
-        if code is not None and code < 0:
-            how = f"was killed by signal {-code} ({signal.Signals(-code).name})"
-        hint = "; the system may have run out of memory" if code == -signal.SIGKILL else ""
-        return ForerunError(
-            f"worker process {one.process.pid}, which ran environments {one.first} to {one.last - 1}, {how}{hint}."
-            " All workers have been ended: make the vector environment anew"
-        )
+            if kind is not None:
+                for one in self._workers:
+                    self._tell(one, kind, message)
+            failures = [failure for failure in map(self._answer, self._workers) if failure is not None]
+        except BaseException:
+            self.close()
+            raise
+        if failures:
+            if kind is None or failures[0]["kind"] == "fatal":
+                self.close()
+            raise _failed(failures[0])
+
+    def _tell(self, one: _Worker, kind: bytes, message: Any) -> None:
+        try:
+            worker.send(one.tell, kind, message)
+        except worker.Gone:
+            raise _died(one) from None
+
+    def _answer(self, one: _Worker) -> Mapping[str, str] | None:
+        """What the worker complains of, if anything."""
+        try:
+            if worker.receive(one.hear) == worker.DONE:
+                return None
+            failure: Mapping[str, str] = worker.message(one.hear)
+        except worker.Gone:
+            raise _died(one) from None
+        return failure
 
     def close(self) -> None:
         """Ends the processes. May be called twice."""
@@ -147,6 +134,29 @@ def _start(memory: int, first: int, last: int, job: Mapping[str, Any]) -> _Worke
     with suppress(worker.Gone):  # the first answer, which will not come, tells why
         worker.send(one.tell, worker.STEP, {**job, "memory": memory, "answer": answer, "first": first, "last": last})
     return one
+
+
+def _failed(failure: Mapping[str, str]) -> ForerunError:
+    """A worker's complaint as an error."""
+    if failure["kind"] == "fatal":
+        return ForerunError(f"a worker process failed, and all have been ended:\n{failure['text']}")
+    return InputError(failure["text"]) if failure["kind"] == "input" else ForerunError(failure["text"])
+
+
+def _died(one: _Worker) -> ForerunError:
+    """The end of a worker that nobody asked to end."""
+    try:
+        code = one.process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        code = None
+    how = "closed its pipe" if code is None else f"ended with exit code {code}"
+    if code is not None and code < 0:
+        how = f"was killed by signal {-code} ({signal.Signals(-code).name})"
+    hint = "; the system may have run out of memory" if code == -signal.SIGKILL else ""
+    return ForerunError(
+        f"worker process {one.process.pid}, which ran environments {one.first} to {one.last - 1}, {how}{hint}."
+        " All workers have been ended: make the vector environment anew"
+    )
 
 
 def _end(workers: list[_Worker], owner: int) -> None:
