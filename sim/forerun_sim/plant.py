@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from forerun_sim.actuators import ActuatorModel, JointRow, per_joint
 from forerun_sim.disturbances import Periods, Push, Pushes
-from forerun_sim.engines.base import Bodies, Engine, Hardware, gravity_vector, make_engine
+from forerun_sim.engines.base import Bodies, Engine, Hardware, Image, gravity_vector, make_engine
 from forerun_sim.errors import InputError, UnstablePhysics
 from forerun_sim.gravity import GravityCompensation
 from forerun_sim.randomization import Parameters, Sampler, sample_initial, stream
@@ -69,7 +70,22 @@ def nominal_parameters(spec: RobotSpec, hardware: Hardware, bodies: Bodies) -> P
         push_torque=disturbances.push_torque,
         push_interval=disturbances.push_interval,
         push_duration=disturbances.push_duration,
+        **_of_pictures(spec, bodies),
     )
+
+
+def _of_pictures(spec: RobotSpec, bodies: Bodies) -> dict[str, Any]:
+    """Where the cameras and the light are, and how the surfaces deviate from their colours; nothing without cameras."""
+    if not bodies.surfaces:
+        return {}
+    still = {f"{camera}.{axis}": 0.0 for camera in spec.cameras for axis in AXES}
+    return {
+        "camera_shift": still,
+        "camera_turn": still,
+        "light_direction": {"x": 0.5, "y": -0.3, "z": 1.0},
+        "light_colour": dict.fromkeys("rgb", 1.0),
+        "texture": {f"{name}.{channel}": 0.0 for name in bodies.surfaces for channel in "rgb"},
+    }
 
 
 def _stated(spec: RobotSpec, parameters: Parameters) -> Parameters:
@@ -159,6 +175,7 @@ class Plant:
         self._rows: Sequence[JointRow] = []
         self._stale = False
         self._count = 0
+        self._images: dict[str, tuple[int, Image]] = {}
         self.episode = -1
         self.reset()
         self.episode = -1
@@ -199,6 +216,7 @@ class Plant:
             self._initial = (self._vector(initial[0], "initial position"), self._vector(initial[1], "initial velocity"))
         position, velocity = self._initial[0].tolist(), self._initial[1].tolist()
         self._engine.reset(self._parameters, position, velocity)
+        self._images.clear()
         self._actuators.reset(self._parameters, position)
         self._rows, self._stale = self._engine.states(), False
         self._sensors.reset(self._parameters, self._stream("sensors"), self._rows, gravity_vector(self._parameters))
@@ -273,6 +291,23 @@ class Plant:
         """
         self._advance(command, self._periods.next(), self._periods.regular)
         return self._sensors.read(self._count)
+
+    def camera(self, name: str) -> Image:
+        """The newest picture of camera ``name``: taken now where a period of its rate has passed since the last, else that one.
+
+        Raises:
+            InputError: the robot has no such camera, or the engine draws no pictures.
+        """
+        if name not in self.spec.cameras:
+            has = ", ".join(self.spec.cameras) or "none; add 'cameras:' to its robot.yaml"
+            raise InputError(f"robot '{self.spec.name}' has no camera '{name}'; it has: {has}")
+        picture = getattr(self._engine, "picture", None)
+        if picture is None:
+            raise InputError(f"robot '{self.spec.name}': this engine draws no pictures; cameras need the engine bullet")
+        frame = math.floor(self.time * self.spec.cameras[name].rate + 1e-9)
+        if name not in self._images or self._images[name][0] != frame:
+            self._images[name] = (frame, replace(picture(name), time=self.time))
+        return self._images[name][1]
 
     @property
     def engine(self) -> Engine:

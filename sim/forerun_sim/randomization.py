@@ -33,7 +33,9 @@ class Parameters:
     ``no_load_speed`` [rad/s or m/s; 0: none]. Delays and ``period_jitter`` in s; noise and quanta in SI; ``position_drift`` per
     square root of a second; ``dropout`` a probability; ``gyro_...`` [rad/s] and ``accelerometer_...`` [m/s^2] of the inertial
     measurement unit, bias by axis "x", "y" and "z"; ``gravity`` [m/s^2], ``gravity_tilt`` [rad] about "x" and "y"; ``payload``
-    [kg]; pushes in N, N m and s.
+    [kg]; pushes in N, N m and s. Per camera ``camera_shift`` [m] and ``camera_turn`` [rad], named "<camera>.x";
+    ``light_direction`` towards the light, ``light_colour`` and ``light_strength`` (factors); per link, object and ground
+    ``texture``, which is added to its colour ("<link>.r", "g", "b").
     """
 
     mass: PerName = field(metadata={LEAST: 0.01})
@@ -72,6 +74,12 @@ class Parameters:
     push_torque: float
     push_interval: float
     push_duration: float
+    camera_shift: PerName = field(default_factory=dict, metadata={LEAST: None})
+    camera_turn: PerName = field(default_factory=dict, metadata={LEAST: None})
+    light_direction: PerName = field(default_factory=dict, metadata={LEAST: None})
+    light_colour: PerName = field(default_factory=dict)
+    light_strength: float = 1.0
+    texture: PerName = field(default_factory=dict, metadata={LEAST: None})
 
     def flat(self) -> dict[str, float]:
         """All of it as JSON: ``{"mass.pole": 0.2, ..., "gravity": 9.81}``."""

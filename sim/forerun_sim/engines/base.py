@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from forerun_sim.actuators import JointRow
 from forerun_sim.errors import InputError
 from forerun_sim.kinematics import Vector
@@ -37,6 +40,17 @@ class Bodies:
     coulomb: dict[str, float]
     armature: dict[str, float]
     gravity: float
+    surfaces: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Image:
+    """What a camera saw at ``time`` [s]: ``rgb`` uint8 [H, W, 3], and ``depth`` float32 [H, W], the distance [m] from the plane
+    of the camera along its axis; where nothing is, it is the camera's ``far``."""
+
+    rgb: NDArray[np.uint8]
+    depth: NDArray[np.float32]
+    time: float = 0.0
 
 
 def gravity_vector(parameters: Parameters) -> tuple[float, float, float]:

@@ -17,7 +17,8 @@ from typing import Any
 import pybullet
 
 from forerun_sim.actuators import JointRow
-from forerun_sim.engines.base import Bodies, Hardware, gravity_vector
+from forerun_sim.engines.base import Bodies, Hardware, Image, gravity_vector
+from forerun_sim.engines.bullet_camera import BulletCameras
 from forerun_sim.engines.bullet_rotors import Rotors
 from forerun_sim.engines.bullet_scene import BulletScene
 from forerun_sim.engines.bullet_urdf import ShiftedUrdf
@@ -52,13 +53,13 @@ class BulletEngine:
         self._urdf = robot_urdf(spec)
         check_meshes(self._urdf)
         self._client = pybullet.connect(pybullet.DIRECT)
-        self._files = ShiftedUrdf(self._urdf, shapes=spec.ground is not None or bool(spec.bodies))
+        self._files = ShiftedUrdf(self._urdf, shapes=spec.ground is not None or bool(spec.bodies or spec.cameras))
         driven = [(slot, joint) for slot, joint in enumerate(spec.joints) if joint.name not in spec.coordinates]
         self._slots = tuple(slot for slot, _ in driven)
         self._names = tuple(joint.name for _, joint in driven)
         self._last_link = self._urdf.carrier if spec.base != "fixed" else self._urdf.joints[self._names[-1]].child
         self._inertia: dict[str, tuple[float, ...]] = {}
-        self._applied: dict[tuple[str, str], Any] = {}
+        self._applied: dict[tuple[str, int], dict[str, Any]] = {}
         """What the robot was last told of links and joints: PyBullet hears changes alone."""
         self._pushes: list[tuple[int, int, Vector, Vector]] = []
         self._shifts: dict[str, Vector] = {}
@@ -69,6 +70,7 @@ class BulletEngine:
         self._scene = BulletScene(spec, self._client, self._body)
         self._free = bool(spec.bodies)
         self._rotors = Rotors(self._urdf, self._names, 1.0 / spec.control.physics_rate)
+        self._cameras = self._watch()
         self.bodies = self._nominal()
 
     def _nominal(self) -> Bodies:
@@ -80,7 +82,13 @@ class BulletEngine:
         coulomb = {name: self._urdf.joints[name].friction for name in self._names}
         for name, item in self._scene.objects.items():
             moved[name], friction[name], restitution[name] = item.mass, item.friction, item.restitution
-        return Bodies(moved, friction, restitution, damping, coulomb, dict.fromkeys(self._names, 0.0), GRAVITY)
+        drawn = () if self._cameras is None else self._cameras.surfaces
+        return Bodies(moved, friction, restitution, damping, coulomb, dict.fromkeys(self._names, 0.0), GRAVITY, drawn)
+
+    def _watch(self) -> BulletCameras | None:
+        if not self._spec.cameras:
+            return None
+        return BulletCameras(self._client, self._body, self._spec.cameras, self._links, self._scene.drawn())
 
     def _load(self, path: Path) -> None:
         fixed = self._spec.base == "fixed"
@@ -128,6 +136,7 @@ class BulletEngine:
             self._scene = BulletScene(self._spec, client, self._body)
         elif "base" in self._scene.free:
             self._scene.free["base"].look()
+        self._cameras = self._watch()
 
     def _motors(self, indices: Sequence[int], mode: int, **values: Any) -> None:
         pybullet.setJointMotorControlArray(self._body, indices, mode, physicsClientId=self._client, **values)
@@ -171,6 +180,13 @@ class BulletEngine:
         if acting:
             self._try(position, velocity)
         self._scene.reset(parameters, position, velocity)
+        if self._cameras is not None:
+            self._cameras.reset(parameters)
+
+    def picture(self, name: str) -> Image:
+        """What the robot's camera ``name`` sees now."""
+        assert self._cameras is not None, "a robot without cameras is asked for no picture"
+        return self._cameras.picture(name)
 
     def _place(self, position: Sequence[float], velocity: Sequence[float]) -> None:
         for slot, index in zip(self._slots, self._indices, strict=True):

@@ -32,7 +32,7 @@ class Surface:
     rgba: tuple[float, ...]
 
 
-def surfaces(client: int, bodies: Mapping[str, int], links: Mapping[str, int], robot: int) -> list[Surface]:
+def _drawn(client: int, bodies: Mapping[str, int], links: Mapping[str, int], robot: int) -> list[Surface]:
     """Everything drawn: the shapes of the ``robot``'s ``links`` (name -> index), and of the other ``bodies`` by name."""
     names = {index: name for name, index in links.items()}
     found, counts = [], dict.fromkeys(names, 0)
@@ -48,21 +48,23 @@ class BulletCameras:
     Args:
         cameras: by name.
         links: name -> index of PyBullet, -1 the root, of the body ``robot``.
-        drawn: what has a colour.
+        bodies: what else is drawn, by name.
+
+    Attributes:
+        surfaces: names of what has a colour.
     """
 
     def __init__(
-        self, client: int, robot: int, cameras: Mapping[str, Camera], links: Mapping[str, int], drawn: Sequence[Surface]
+        self, client: int, robot: int, cameras: Mapping[str, Camera], links: Mapping[str, int], bodies: Mapping[str, int]
     ) -> None:
         self._client, self._robot = client, robot
         self._cameras = cameras
         self._links = links
-        self._drawn = drawn
-        self._coloured = False
+        self._drawn = _drawn(client, bodies, links, robot)
+        self.surfaces = tuple(dict.fromkeys(surface.name for surface in self._drawn))
+        self._coloured = True
         self._light: dict[str, Any] = {}
         self._mounts: dict[str, tuple[Matrix, Matrix]] = {}
-        com, turn = pybullet.getDynamicsInfo(robot, -1, client)[3:5]
-        self._to_root = pybullet.invertTransform(com, turn)
         self._lenses = {name: _lens(camera) for name, camera in cameras.items()}
 
     def reset(self, parameters: Parameters) -> None:
@@ -107,7 +109,8 @@ class BulletCameras:
         index = self._links[link]
         if index < 0:
             centre, turn = pybullet.getBasePositionAndOrientation(self._robot, self._client)
-            origin, turn = pybullet.multiplyTransforms(centre, turn, *self._to_root)
+            inertial = pybullet.getDynamicsInfo(self._robot, -1, self._client)[3:5]
+            origin, turn = pybullet.multiplyTransforms(centre, turn, *pybullet.invertTransform(*inertial))
         else:
             state = pybullet.getLinkState(self._robot, index, computeForwardKinematics=1, physicsClientId=self._client)
             origin, turn = state[4], state[5]

@@ -134,6 +134,11 @@ class BulletScene:
         """The objects by name, as robot.yaml has them."""
         return self._objects
 
+    def drawn(self) -> dict[str, int]:
+        """PyBullet's bodies beside the robot, by name: the objects, and ``ground``."""
+        ground = {} if self._ground is None else {"ground": self._ground}
+        return {name: self.free[name].body for name in self._objects} | ground
+
     def clear(self) -> None:
         """Takes every free body out of the scene: contacts, and the forces remembered of them, end."""
         for body in self.free.values():

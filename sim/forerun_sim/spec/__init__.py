@@ -4,6 +4,7 @@ Every error names the file, the key and what is allowed. ``load_robot`` is the o
 """
 
 from forerun_sim.spec.base import Distribution, Finite, Interval, NonNegative, PerName, Positive, Strict
+from forerun_sim.spec.camera import Camera
 from forerun_sim.spec.curriculum import Curriculum, Range
 from forerun_sim.spec.hardware import Actuators, Disturbances, Sensors
 from forerun_sim.spec.load import load_robot, load_yaml, validate
@@ -16,6 +17,7 @@ from forerun_sim.spec.task import Bound, Feature, Goal, Task, Term, parse_featur
 __all__ = [
     "Actuators",
     "Bound",
+    "Camera",
     "Control",
     "Curriculum",
     "Distribution",

@@ -8,9 +8,17 @@ from forerun_sim.spec.base import Distribution, PerName, Strict
 
 OF_LINKS = ("mass", "inertia", "com", "link_friction", "restitution")
 """Quantities with a value for each link."""
-OF_AXES = {"gravity_tilt": "xy", "gyro_bias": "xyz", "accelerometer_bias": "xyz"}
-"""Quantities with a value for each of these axes."""
-NOT_OF_JOINTS = (*OF_LINKS, *OF_AXES)
+OF_AXES = {
+    "gravity_tilt": "xy",
+    "gyro_bias": "xyz",
+    "accelerometer_bias": "xyz",
+    "light_direction": "xyz",
+    "light_colour": "rgb",
+}
+"""Quantities with a value for each of these axes, or channels of colour."""
+OF_CAMERAS = ("camera_shift", "camera_turn")
+"""Quantities with a value for each axis of each camera."""
+NOT_OF_JOINTS = (*OF_LINKS, *OF_AXES, *OF_CAMERAS, "texture")
 """Quantities whose names are not joints'."""
 
 
@@ -24,7 +32,11 @@ class Randomization(Strict):
 
     A changed ``mass`` scales the link's inertia with it (the same shape of another material); ``inertia``, always relative,
     scales it further. ``com`` shifts the link's centre of mass [m], in each direction of the link's frame. ``payload`` adds mass
-    [kg] at the last link's centre of mass; ``gravity`` is its size [m/s^2], ``gravity_tilt`` turns it about x and y [rad]."""
+    [kg] at the last link's centre of mass; ``gravity`` is its size [m/s^2], ``gravity_tilt`` turns it about x and y [rad].
+
+    Of pictures: ``camera_shift`` [m] and ``camera_turn`` [rad] along and about the axes of a camera's frame, by camera;
+    ``light_direction`` (x, y, z towards the light), ``light_colour`` (r, g, b), ``light_strength`` (a factor); ``texture``, which
+    is added to the red, green and blue of a link, an object or ``ground`` (from 0 to 1), by their names."""
 
     mass: PerName | None = None
     inertia: PerName | None = None
@@ -62,6 +74,12 @@ class Randomization(Strict):
     push_torque: Distribution | None = None
     push_interval: Distribution | None = None
     push_duration: Distribution | None = None
+    camera_shift: PerName | None = None
+    camera_turn: PerName | None = None
+    light_direction: PerName | None = None
+    light_colour: PerName | None = None
+    light_strength: Distribution | None = None
+    texture: PerName | None = None
 
     @field_validator(*OF_AXES)
     @classmethod

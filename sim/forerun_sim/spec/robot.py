@@ -12,10 +12,11 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from forerun_sim.errors import InputError
 from forerun_sim.spec.base import Distribution, Finite, Strict
+from forerun_sim.spec.camera import Camera
 from forerun_sim.spec.curriculum import Curriculum
 from forerun_sim.spec.hardware import Actuators, Disturbances, Sensors
 from forerun_sim.spec.parts import Control, Joint, Safety, Topics
-from forerun_sim.spec.randomization import NOT_OF_JOINTS, Randomization
+from forerun_sim.spec.randomization import NOT_OF_JOINTS, OF_CAMERAS, Randomization
 from forerun_sim.spec.scene import SHIFTS, Base, Ground, SceneObject, coordinates
 from forerun_sim.spec.task import Task, parse_feature
 
@@ -51,6 +52,7 @@ class RobotSpec(Strict):
     curriculum: Curriculum | None = None
     nominal: dict[str, Finite] = Field(default_factory=dict)
     identify: dict[str, Distribution] = Field(default_factory=dict)
+    cameras: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Camera] = Field(default_factory=dict)
     safety: Safety = Safety()
     tasks: dict[str, Task] = Field(default_factory=dict)
     _folder: Path = PrivateAttr(default=Path())
@@ -65,6 +67,11 @@ class RobotSpec(Strict):
             for key, value in getattr(self, part):
                 if isinstance(value, dict) and key not in NOT_OF_JOINTS and not set(value) <= known:
                     raise ValueError(f"{part}.{key}: no joint named {sorted(set(value) - known)}; joints: {names}")
+        for key in OF_CAMERAS:
+            drawn = getattr(self.randomization, key)
+            unseen = sorted({name.partition(".")[0] for name in drawn} - set(self.cameras)) if isinstance(drawn, dict) else []
+            if unseen:
+                raise ValueError(f"randomization.{key}: no camera named {unseen}; cameras: {list(self.cameras)}")
         for task_name, task in self.tasks.items():
             self._check_task(f"tasks.{task_name}", task)
         return self
