@@ -62,6 +62,7 @@ COMMANDS = {
     "train": Entry("train", "Learn a world model from bags, simulated or real."),
     "export": Entry("export", "Make a bundle, which the controller runs, of a training run."),
     "finetune": Entry("finetune", "Let a bundle learn from new bags; promoted only when better on held-out trials."),
+    "identify": Entry("identify", "Fit the simulator's parameters to bags, and design the next experiment."),
     "evaluate": Entry("evaluate", "Errors of a bundle's predictions on bags, k steps ahead."),
     "new-robot": Entry("new_robot", "A robot.yaml for your own robot, drafted from its URDF."),
     "inspect": Entry("inspect", "What a bundle, a bag or a robot holds."),

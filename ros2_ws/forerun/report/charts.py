@@ -17,7 +17,7 @@ BEFORE, AFTER, GREY = "#d4721c", "#1769aa", "#8a949e"
 _OTHERS = ("#5c6773", "#9aa5b1", "#2e8b57", "#8e5ea2", "#b8860b")
 # Inches at 72 to the inch: a chart fills a phone's width at the size at which its letters were set.
 _WIDTH = 5.2
-_STYLE = {
+STYLE = {
     "font.size": 9.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -46,7 +46,7 @@ def svg(figure: Figure) -> str:
 def charts(data: ReportData) -> dict[str, str | None]:
     """Name -> SVG of each chart; None where there is nothing to show."""
     drawn: dict[str, str | None] = dict.fromkeys(("learning", "k_step", "returns", "traces", "ticks"))
-    with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
+    with mpl.rc_context(STYLE):  # type: ignore[arg-type]
         if data.curves:
             drawn["learning"] = svg(learning(data.curves))
         if data.k_step:

@@ -1,0 +1,148 @@
+"""What data can tell of parameters: Fisher information from sensitivities, and which combinations it leaves open.
+
+Coordinates are those of ``Unknown``, -1 to 1 over the range in which a parameter is sought. Without data each of them is known as
+well as a number drawn from that range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+RANGE_PRECISION = 3.0
+"""1 / variance of a number that is uniform between -1 and 1: what is known before there are data."""
+ENOUGH = 0.25
+"""Standard deviation, in coordinates, up to which the data are said to tell a parameter."""
+_LEAST_ERROR = 1e-3
+"""Errors below this share of the states' spread are rounding of the simulation, not knowledge."""
+_NOTHING = 1e-4
+"""Precision that no data at all count as, so that there is an inverse."""
+_PART = 0.3
+"""Weight from which a parameter counts as part of a combination."""
+_TAIL = 2.0
+"""Root mean square error of a segment, in spreads of the states, from which on it counts less and less."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """A parameter that the data do not tell. ``partners``: with which others it can be exchanged; none if it hardly acts."""
+
+    name: str
+    partners: tuple[str, ...]
+    deviation: float
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What data tell of the parameters ``names`` [P].
+
+    Attributes:
+        names: the parameters.
+        information: Fisher information [P, P] of the data, in coordinates, the errors' own spread in it.
+        effect: how much the errors change (root mean square, in spreads of the states) over half the range of each [P].
+        singular: singular values [P] of the sensitivities, falling; ``directions`` [P, P] are the combinations, by rows.
+        open: parameters that the data do not tell, in the order in which they were given up.
+        noise: variance by which the sensitivities' products were divided.
+    """
+
+    names: tuple[str, ...]
+    information: Array
+    effect: Array
+    singular: Array
+    directions: Array
+    open: tuple[Left, ...]
+    noise: float
+
+    @property
+    def told(self) -> tuple[int, ...]:
+        """Places of the parameters that the data tell, with the others held where they are."""
+        left = {item.name for item in self.open}
+        return tuple(place for place, name in enumerate(self.names) if name not in left)
+
+    def covariance(self, places: Sequence[int]) -> Array:
+        """Covariance [n, n] of the parameters at ``places``, the others held."""
+        chosen = self.information[np.ix_(places, places)]
+        return np.asarray(np.linalg.inv(chosen + RANGE_PRECISION * np.eye(len(places))))
+
+    @property
+    def correlation(self) -> Array:
+        """Correlations [P, P] of all parameters, none held."""
+        full = self.covariance(range(len(self.names)))
+        scale = 1.0 / np.sqrt(np.diag(full))
+        return np.asarray(full * scale[:, None] * scale[None, :])
+
+
+def segment_weights(residuals: Array) -> Array:
+    """How much each segment counts [N], given residuals [N, K, S]: a few that diverge must not decide."""
+    return np.asarray(1.0 / (1.0 + (residuals**2).mean(axis=(1, 2)) / _TAIL**2))
+
+
+def loss(residuals: Array) -> float:
+    """One number for residuals [N, K, S]: the mean square, logarithmic in segments that diverge."""
+    squares = (residuals**2).mean(axis=(1, 2))
+    return float((_TAIL**2 * np.log1p(squares / _TAIL**2)).mean())
+
+
+def step_to_fit(sensitivities: Array, residuals: Array, damping: float = 0.0) -> Array:
+    """The step [P] in coordinates that fits best where the sensitivities [N, K, S, P] hold (Gauss and Newton)."""
+    weights = segment_weights(residuals)
+    squares, pull = _sums(sensitivities, residuals, weights)
+    scale = max(float(np.trace(squares)) / len(squares), 1e-12)
+    step: Array = -np.linalg.solve(squares + (1e-6 + damping) * scale * np.eye(len(squares)), pull.sum(axis=0))
+    return step
+
+
+def _sums(sensitivities: Array, residuals: Array, weights: Array) -> tuple[Array, Array]:
+    """Products of the sensitivities [P, P], and each segment's pull on the parameters [N, P]."""
+    flat = sensitivities.reshape(len(residuals), -1, sensitivities.shape[-1])
+    squares = np.einsum("nmp,nmq,n->pq", flat, flat, weights, optimize=True)
+    pull = np.einsum("nmp,nm,n->np", flat, residuals.reshape(len(residuals), -1), weights, optimize=True)
+    return squares, pull
+
+
+def knowledge(names: Sequence[str], sensitivities: Array, residuals: Array, groups: NDArray[np.int64]) -> Knowledge:
+    """What segments tell, given sensitivities [N, K, S, P] and residuals [N, K, S] in spreads of the states.
+
+    The errors within a segment, or within a trial where there are many, are no independent ones: their spread is taken from how
+    much the ``groups`` [N] disagree about the parameters (the trace of the sandwich estimator of White 1980), after the best fit
+    that the sensitivities promise.
+    """
+    weights = segment_weights(residuals)
+    squares, _ = _sums(sensitivities, residuals, weights)
+    promised = residuals + sensitivities @ np.clip(step_to_fit(sensitivities, residuals), -2.0, 2.0)
+    _, pull = _sums(sensitivities, promised, weights)
+    several = groups if len(np.unique(groups)) >= 10 else np.arange(len(groups))
+    summed = np.array([pull[several == group].sum(axis=0) for group in np.unique(several)])
+    values, vectors = np.linalg.eigh(squares)
+    kept = values > 1e-8 * max(float(values[-1]), 1e-300)
+    turned = summed @ vectors[:, kept]
+    noise = float(((turned**2).sum(axis=0) / values[kept]).mean()) if kept.any() else 1.0
+    noise = max(noise, _LEAST_ERROR**2)
+    information = squares / noise
+    order = np.argsort(values)[::-1]
+    effect = np.sqrt((sensitivities**2).mean(axis=(0, 1, 2)))
+    singular = np.sqrt(np.maximum(values[order], 0.0))
+    return Knowledge(tuple(names), information, effect, singular, vectors[:, order].T, _open(tuple(names), information), noise)
+
+
+def _open(names: tuple[str, ...], information: Array) -> tuple[Left, ...]:
+    """Gives up parameters one by one, the one that weighs most in the least known combination, until the rest is told."""
+    places = list(range(len(names)))
+    left: list[Left] = []
+    while places:
+        chosen = information[np.ix_(places, places)]
+        # The ranges must not count here: together they would seem to tell a combination that no data tell.
+        deviations = np.sqrt(np.diag(np.linalg.inv(chosen + _NOTHING * np.eye(len(places)))))
+        if deviations.max() <= ENOUGH:
+            break
+        weakest = np.abs(np.linalg.eigh(chosen)[1][:, 0])
+        # Only what is not told may be given up, whatever else its combination holds.
+        worst = int(np.argmax(np.where(deviations > ENOUGH, weakest, 0.0)))
+        others = tuple(names[places[i]] for i in np.flatnonzero(weakest > _PART) if i != worst)
+        left.append(Left(names[places[worst]], others, min(float(deviations[worst]), RANGE_PRECISION**-0.5)))
+        del places[worst]
+    return tuple(left)

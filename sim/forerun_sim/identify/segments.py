@@ -1,0 +1,83 @@
+"""Pieces of logs to predict: what was measured and commanded before each, and what followed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forerun_sim.errors import InputError
+from forerun_sim.trial import Trial
+
+Array = NDArray[np.float64]
+PAST = 16
+"""Rows of the log that a prediction may look at."""
+
+
+@dataclass(frozen=True)
+class Segments:
+    """N pieces of logs: ``before`` [N, P, S], ``given`` [N, P - 1, A], ``actions`` [N, K, A], ``future`` [N, K, S] and the number
+    of the trial of each [N]."""
+
+    before: Array
+    given: Array
+    actions: Array
+    future: Array
+    trial: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.trial)
+
+    @property
+    def steps(self) -> int:
+        """Control steps of each (K)."""
+        return self.actions.shape[1]
+
+    def join(self, others: Segments) -> Segments:
+        """These, then ``others``, whose trials are numbered on."""
+        pairs = ((self.before, others.before), (self.given, others.given), (self.actions, others.actions))
+        first = int(self.trial.max()) + 1
+        return Segments(
+            *(np.concatenate(pair) for pair in pairs),
+            np.concatenate([self.future, others.future]),
+            np.concatenate([self.trial, first + others.trial]),
+        )
+
+
+def cut(trials: Sequence[Trial], steps: int, most: int) -> Segments:
+    """Up to ``most`` segments of ``steps`` control steps, spread evenly over all rows of ``trials``; where they need not, they do
+    not overlap. Rows before the start of a trial repeat its first row.
+
+    Raises:
+        InputError: no trial is long enough.
+    """
+    rooms = [max(0, len(trial) - steps) for trial in trials]
+    if not sum(rooms):
+        longest = max((len(trial) for trial in trials), default=0)
+        raise InputError(f"no trial has the {steps + 1} rows that a segment of {steps} steps needs (longest: {longest})")
+    apart = max(1, min(steps, sum(rooms) // most))
+    places = [
+        (number, start) for number, room in enumerate(rooms) for start in range(min(PAST - 1, room - 1), room, apart) if room
+    ]
+    if len(places) > most:
+        places = [places[index] for index in np.linspace(0, len(places) - 1, most).round().astype(int)]
+    parts: list[list[Array]] = [[], [], [], []]
+    for number, start in places:
+        states, actions = trials[number].states.astype(np.float64), trials[number].actions.astype(np.float64)
+        past = np.maximum(np.arange(start - PAST + 1, start + 1), 0)
+        for part, rows in zip(
+            parts,
+            (states[past], actions[past[:-1]], actions[start : start + steps], states[start + 1 : start + steps + 1]),
+            strict=True,
+        ):
+            part.append(rows)
+    before, given, ahead, future = (np.array(part) for part in parts)
+    return Segments(before, given, ahead, future, np.array([number for number, _ in places]))
+
+
+def yardstick(trials: Sequence[Trial]) -> Array:
+    """The spread [S] of all states of ``trials``, by which errors are divided; 1 where nothing moves."""
+    spread: Array = np.concatenate([trial.states for trial in trials]).astype(np.float64).std(axis=0)
+    return np.where(spread > 1e-9, spread, 1.0)

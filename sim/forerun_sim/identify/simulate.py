@@ -1,0 +1,160 @@
+"""Segments of a log, simulated: from a measured state on, under the logged commands, velocities as the sensors make them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forerun_sim.actuators import JointRow
+from forerun_sim.plant import ABSURD_SPEED, Plant
+from forerun_sim.randomization import Parameters
+from forerun_sim.spec import RobotSpec
+
+Array = NDArray[np.float64]
+GAINS = (0.7, 0.2, 0.2)
+"""Of the observer: how much of an error in position corrects the position, and, over the control period, the velocity; and how
+much of an error in velocity corrects the velocity."""
+
+
+class Simulation:
+    """A robot in an engine, without its sensors' noise: predictions [K, S] of what they would report."""
+
+    def __init__(self, spec: RobotSpec, engine: str) -> None:
+        """Raises InputError where the robot has no model for ``engine``."""
+        self._plant = Plant(spec, engine=engine, randomize=False)
+        self.nominal = self._plant.nominal
+        self._engine, self._actuators = self._plant.engine, self._plant.actuators
+        self._substeps = spec.control.substeps
+        self._step = 1.0 / spec.control.physics_rate
+        self._period = spec.control.period
+        self._joints = len(spec.joints)
+        sensors = self._plant.engine.hardware.sensors
+        differs = sensors.velocity_source == "difference"
+        self._span = (1.0 / sensors.rate if sensors.rate else self._period) if differs else 0.0
+
+    def close(self) -> None:
+        """Gives the engine's memory back."""
+        self._plant.close()
+
+    def predict(self, parameters: Parameters, before: Array, given: Array, actions: Array) -> Array:
+        """Open loop from the last measured state.
+
+        Args:
+            parameters: of the plant.
+            before: [P, S] measured states up to the start; a start that was estimated stands last.
+            given: [P - 1, A] commands given in them, all but the last.
+            actions: [K, A] commands from the start on.
+
+        Returns:
+            [K, S], or fewer rows where the physics exploded.
+        """
+        needed = self._memory(parameters)
+        before, given = before[-1 - needed :], given[len(given) - min(needed, len(given)) :]
+        self._begin(parameters, before, np.concatenate([given, actions]))
+        rows = self._placed(parameters, before[-1])
+        return self._reported(before[-1], self._run(len(given) * self._substeps, len(actions), rows))
+
+    def observe(self, parameters: Parameters, before: Array, given: Array) -> Array:
+        """The state [S] in which the last row of ``before`` [P, S] was measured, from all of them: the simulation follows the
+        log and is corrected in each row by a constant part of its error (``GAINS``). ``given`` [P - 1, A] as in ``predict``."""
+        joints = self._joints
+        to_place, to_speed, of_speed = GAINS
+        self._begin(parameters, before[:1], given)
+        state = before[0].copy()
+        for row in range(len(given)):
+            rows = self._placed(parameters, state)
+            found = self._run(row * self._substeps, 1, rows)
+            reported = self._reported(state, found)
+            if not len(reported):
+                return before[-1].copy()
+            error = before[row + 1] - reported[0]
+            state = found[-1].reshape(-1).copy()
+            state[:joints] += to_place * error[:joints]
+            state[joints:] += to_speed / self._period * error[:joints] + of_speed * error[joints:]
+        return state
+
+    def measured(self, parameters: Parameters, before: Array, given: Array) -> Array:
+        """The last row of ``before`` [P, S] as a start: a velocity made by differences, half its span late, is brought up to date
+        with the acceleration that the simulation has there."""
+        state = before[-1].copy()
+        if not self._span or len(before) < 2:
+            return state
+        self._begin(parameters, before[:-1], given)
+        rows = self._placed(parameters, before[-2])
+        found = self._run((len(given) - 1) * self._substeps, 1, rows)
+        if len(found) == self._substeps:
+            state[self._joints :] += (found[-1][1] - found[0][1]) / (self._substeps - 1) / self._step * 0.5 * self._span
+        return state
+
+    def _memory(self, parameters: Parameters) -> int:
+        """Control steps after which a command has no effect any more on what the drives do."""
+        longest = parameters.delay + 6.0 * max(parameters.lag.values(), default=0.0)
+        return math.ceil(longest / self._period + 1e-9) + 1
+
+    def _begin(self, parameters: Parameters, before: Array, commands: Array) -> None:
+        """Gives all ``commands`` [T, A] and lets the drives act on the measured states ``before`` [P, S], so that the commands
+        that are under way and their lags are where they were."""
+        actuators, substeps = self._actuators, self._substeps
+        actuators.reset(parameters, before[0, : self._joints].tolist())
+        for row, command in enumerate(commands):
+            actuators.give(command.tolist(), row * substeps)
+        step, end = 0, (len(before) - 1) * substeps
+        while step < end:
+            count = min(actuators.reach(step), end - step)
+            actuators.prepare(step, count, self._between(before, step))
+            if actuators.feedback:
+                for ahead in range(count):
+                    actuators.effort(ahead, self._between(before, step + ahead))
+            step += count
+
+    def _between(self, before: Array, step: int) -> Sequence[JointRow]:
+        """The joints' states at a physics step, between the measured ones."""
+        row, part = divmod(step, self._substeps)
+        at = before[row] + (before[row + 1] - before[row]) * (part / self._substeps)
+        values = at.tolist()
+        return list(zip(values[: self._joints], values[self._joints :], strict=True))
+
+    def _placed(self, parameters: Parameters, state: Array) -> Sequence[JointRow]:
+        values = state.tolist()
+        self._engine.reset(parameters, values[: self._joints], values[self._joints :])
+        return self._engine.states()
+
+    def _run(self, at: int, steps: int, rows: Sequence[JointRow]) -> Array:
+        """Positions and velocities [T, 2, J] after each physics step of ``steps`` control steps that begin at physics step
+        ``at``; whole control steps only, up to the one in which the physics exploded."""
+        actuators, engine = self._actuators, self._engine
+        step, end = at, at + steps * self._substeps
+        found: list[Sequence[JointRow]] = []
+        while step < end:
+            count = min(actuators.reach(step), end - step)
+            actuators.prepare(step, count, rows)
+            for ahead in range(count):
+                engine.step(actuators.effort(ahead, rows) if actuators.feedback else actuators.ahead[ahead])
+                rows = engine.states()
+                found.append(rows)
+            step += count
+        track = np.array([[[row[0] for row in rows], [row[1] for row in rows]] for rows in found])
+        sound = np.isfinite(track).all(axis=(1, 2)) & (np.abs(track[:, 1]) < ABSURD_SPEED).all(axis=1)
+        whole = len(track) if sound.all() else int(np.argmin(sound)) // self._substeps * self._substeps
+        return track[:whole]
+
+    def _reported(self, start: Array, found: Array) -> Array:
+        """What the sensors make of the physics steps ``found`` [T, 2, J] that begin at ``start`` [S], at the end of each control
+        step: [K, S]."""
+        joints = self._joints
+        track = np.concatenate([start.reshape(1, 2, joints), found])
+        ends = np.arange(1, len(found) // self._substeps + 1) * self._substeps
+        states = track[ends].reshape(len(ends), 2 * joints)
+        if self._span:
+            back = ends - self._span / self._step
+            inside = np.maximum(back, 0.0)
+            whole = inside.astype(int)
+            part = (inside - whole)[:, None]
+            earlier = (1.0 - part) * track[whole, 0] + part * track[np.minimum(whole + 1, len(track) - 1), 0]
+            # A span that reaches behind the start meets a joint that moved as it begins to.
+            earlier += np.minimum(back, 0.0)[:, None] * self._step * start[joints:]
+            states[:, joints:] = (track[ends, 0] - earlier) / self._span
+        return states
