@@ -163,8 +163,8 @@ class BulletEngine:
             mass, index = parameters.mass[link], self._links[link]
             factor = mass / self.bodies.mass[link] * parameters.inertia[link]
             carried = parameters.payload if link == self._last_link else 0.0
-            more_mass, more_inertia = self._rotors.carried.get(link, (0.0, 0.0))
-            moments = tuple(moment * factor + more_inertia for moment in self._inertia[link])
+            more_mass, more_inertia = self._rotors.carried.get(link, (0.0, ORIGIN))
+            moments = tuple(own * factor + more for own, more in zip(self._inertia[link], more_inertia, strict=True))
             self._set("mass", index, mass=mass + carried + more_mass, localInertiaDiagonal=moments)
             friction, restitution = parameters.link_friction[link], parameters.restitution[link]
             self._set("surface", index, lateralFriction=friction, restitution=restitution)
@@ -182,6 +182,16 @@ class BulletEngine:
         self._scene.reset(parameters, position, velocity)
         if self._cameras is not None:
             self._cameras.reset(parameters)
+
+    @property
+    def client(self) -> int:
+        """PyBullet's world."""
+        return self._client
+
+    @property
+    def robot(self) -> int:
+        """The robot's number in it."""
+        return self._body
 
     def picture(self, name: str) -> Image:
         """What the robot's camera ``name`` sees now."""

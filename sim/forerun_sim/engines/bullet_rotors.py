@@ -1,7 +1,9 @@
 """Rotor inertia (armature), which PyBullet does not know, and joint friction where it matters for it.
 
 Joints whose parent never turns (and sliders whose parent never moves) carry it in their link, where it is exact: as the same
-moment about all axes, or as mass whose weight along the slider is taken back. That costs nothing.
+moment about all axes, or as mass whose weight along the slider is taken back. That costs nothing. Wheels of a robot that moves
+about carry it too, about their axis: there contact must feel it, or the solver lets friction act across the wheel where it slips
+along. The base feels the wheels' rotors when it turns about their axis, which on a ground it hardly does.
 
 Along chains a link's own inertia would also resist the turning of its parent. There the rotors act as efforts (``RotorModel``).
 With M the mass matrix of PyBullet's robot, W = M^-1, D the rotors, a the accelerations of the joints in the last step and u what
@@ -24,7 +26,7 @@ from numpy.typing import NDArray
 from forerun_sim.actuators import JointRow
 from forerun_sim.engines.base import gravity_vector
 from forerun_sim.engines.mass_matrix import MassMatrix
-from forerun_sim.kinematics import rotation
+from forerun_sim.kinematics import ORIGIN, Vector, rotation
 from forerun_sim.randomization import Parameters
 from forerun_sim.urdf import Urdf
 
@@ -37,7 +39,7 @@ class Rotors:
     """The rotors of a robot, each where it can be.
 
     Attributes:
-        carried: mass [kg] and moment of inertia [kg m^2], the same about all axes, that links get on top of their own.
+        carried: mass [kg] and moments of inertia [kg m^2] about its principal axes that a link gets on top of its own.
         turning: whether rotors act as efforts; damping and friction of all joints are then theirs.
         acting: whether ``efforts`` has anything to do.
     """
@@ -52,7 +54,8 @@ class Rotors:
         self._step = step
         self._model: RotorModel | None = None
         self._lift: list[float] = []
-        self.carried: dict[str, tuple[float, float]] = {}
+        self._wheels = _wheels(urdf, joints)
+        self.carried: dict[str, tuple[float, Vector]] = {}
         self.turning = self.acting = False
 
     def reset(self, parameters: Parameters, position: Sequence[float], payload: str) -> None:
@@ -62,17 +65,19 @@ class Rotors:
         rotors = parameters.armature
         if not any(rotors[name] for name in self._joints):
             return
-        held = [rotors[name] if self._resting[name] else 0.0 for name in self._joints]
+        still = [self._resting[name] or name in self._wheels for name in self._joints]
+        held = [rotors[name] if rests else 0.0 for name, rests in zip(self._joints, still, strict=True)]
         lift = [0.0] * len(held)
         gravity = np.array(gravity_vector(parameters))
         for slot, name in enumerate(self._joints):
             if name in self._sliders and held[slot]:
-                self.carried[self._urdf.joints[name].child] = (held[slot], 0.0)
+                self.carried[self._urdf.joints[name].child] = (held[slot], ORIGIN)
                 lift[slot] = -held[slot] * float(gravity @ self._sliders[name])
             elif held[slot]:
-                self.carried[self._urdf.joints[name].child] = (0.0, held[slot])
+                x, y, z = self._wheels.get(name, (1.0, 1.0, 1.0))
+                self.carried[self._urdf.joints[name].child] = (0.0, (held[slot] * x * x, held[slot] * y * y, held[slot] * z * z))
         self._lift = lift if any(lift) else []
-        self.turning = any(rotors[name] and not self._resting[name] for name in self._joints)
+        self.turning = any(rotors[name] and not rests for name, rests in zip(self._joints, still, strict=True))
         self.acting = self.turning or bool(self._lift)
         if self.turning:
             self._model = self._turning(parameters, held, position, payload)
@@ -168,6 +173,21 @@ def _resting(urdf: Urdf, joints: Sequence[str]) -> dict[str, bool]:
         slider = urdf.joints[name].type == "prismatic"
         resting[name] = "base" not in urdf.bodies and not any(slider or joint.type != "prismatic" for joint in above)
     return resting
+
+
+def _wheels(urdf: Urdf, joints: Sequence[str]) -> dict[str, Vector]:
+    """The axis of each wheel, in the wheel's principal axes of inertia: what turns freely at a base that moves, is balanced, and
+    carries nothing."""
+    found: dict[str, Vector] = {}
+    for name in joints:
+        joint = urdf.joints[name]
+        child = urdf.links[joint.child]
+        axis = rotation(child.inertia_rpy).T @ np.array(joint.axis)
+        balanced = not any(child.inertia[3:]) and np.abs(axis).max() > 0.9999
+        ends = all(other.parent != joint.child for other in urdf.joints.values())
+        if "base" in urdf.bodies and joint.type == "continuous" and joint.parent in urdf.rigid and balanced and ends:
+            found[name] = (float(axis[0]), float(axis[1]), float(axis[2]))
+    return found
 
 
 def _axis_in_base(urdf: Urdf, joint: str) -> Array:
