@@ -59,6 +59,7 @@ class Entry(NamedTuple):
 COMMANDS = {
     "demo": Entry("demo", "The whole loop on this machine, over real ROS 2; ends with a report."),
     "simulate": Entry("simulate", "Collect trials of a randomized simulated robot into a bag."),
+    "curriculum": Entry("curriculum", "How far a robot may vary until its bundle fails: ranges that grow with success."),
     "train": Entry("train", "Learn a world model from bags, simulated or real."),
     "export": Entry("export", "Make a bundle, which the controller runs, of a training run."),
     "finetune": Entry("finetune", "Let a bundle learn from new bags; promoted only when better on held-out trials."),

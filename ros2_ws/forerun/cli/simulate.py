@@ -50,7 +50,7 @@ def command(
     episodes: Annotated[int, typer.Option(min=1, help="Episodes to run, a trial each.")] = 100,
     steps: Annotated[int | None, typer.Option(min=2, help="Control steps of an episode; the task's duration if absent.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random: the same seed gives the same trials.")] = 0,
-    engine: Annotated[Engine, typer.Option(help="mujoco is the robot's foreign plant, mujoco_urdf its URDF in MuJoCo.")] = Engine.bullet,
+    engine: Annotated[Engine, typer.Option(help="mujoco: the foreign plant; mujoco_urdf: the URDF in MuJoCo.")] = Engine.bullet,
     task: Annotated[str | None, typer.Option(help="Whose command limits and duration hold; the robot's first if absent.")] = None,
     initial: Annotated[Initial, typer.Option(help="Begin all over the state space, or as the task does.")] = Initial.wide,
     workers: Annotated[int, typer.Option(min=1, help="Processes; they change nothing but the time it takes.")] = 1,
