@@ -72,8 +72,10 @@ class History:
             part = 0.0 if not rows else (step - when) / (after - when)
             if part < _WHOLE:
                 return [row[0] for row in older], [row[1] for row in older], past
-            pairs = list(zip(older, rows, strict=True))
-            position = [old[0] + part * (new[0] - old[0]) for old, new in pairs]
-            velocity = [old[1] + part * (new[1] - old[1]) for old, new in pairs]
-            return position, velocity, [old + part * (new - old) for old, new in zip(past, effort, strict=True)]
+            position, velocity = [], []
+            for old, new in zip(older, rows, strict=True):
+                before, speed = old[0], old[1]
+                position.append(before + part * (new[0] - before))
+                velocity.append(speed + part * (new[1] - speed))
+            return position, velocity, [one + part * (other - one) for one, other in zip(past, effort, strict=True)]
         return [row[0] for row in rows], [row[1] for row in rows], effort

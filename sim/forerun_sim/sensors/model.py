@@ -140,4 +140,4 @@ class SensorModel:
 
 def _quantised(values: list[float], quantum: float) -> list[float]:
     """``values`` in whole quanta. Beyond 1e15 quanta a float has no finer steps anyway, and infinities stay what they are."""
-    return [round(value / quantum) * quantum if abs(value) < 1e15 * quantum else value for value in values]
+    return [math.floor(value / quantum + 0.5) * quantum if abs(value) < 1e15 * quantum else value for value in values]

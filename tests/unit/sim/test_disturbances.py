@@ -1,0 +1,128 @@
+"""Pushes and periods that vary: as often and as strong as stated, and from (seed, episode) alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from forerun_sim.disturbances import Push, Pushes
+from forerun_sim.errors import InputError
+from forerun_sim.kinematics import Vector
+from forerun_sim.plant import Plant
+from forerun_sim.randomization import stream
+from forerun_sim.spec import RobotSpec
+
+Robot = Callable[..., RobotSpec]
+INERTIA = 0.02 + 0.5**2
+OFTEN = {"push_force": 6.0, "push_torque": 2.0, "push_interval": 0.3, "push_duration": 0.05}
+
+
+def pushed(plant: Plant, episode: int, command: float = 0.0, steps: int = 200) -> tuple[Push, ...]:
+    plant.reset(episode)
+    for _ in range(steps):
+        plant.step([command])
+    return plant.pushes
+
+
+def test_a_push_moves_the_robot_as_newton_says(bob: Robot) -> None:
+    push = {"push_force": 6.0, "push_torque": 2.0, "push_interval": 0.05, "push_duration": 0.01}
+    plant = Plant(bob(disturbances=push), randomize=False)
+    for episode in range(5):
+        plant.reset(episode, initial=([0.0], [0.0]), parameters={"gravity": 0.0})
+        while not plant.pushes:
+            assert plant.true_state()[1] == 0.0
+            plant.advance([0.0], 1)
+        plant.advance([0.0], 9)
+        (force_x, _, _), (_, torque_y, _) = plant.pushes[0].force, plant.pushes[0].torque
+        # The arm hangs 0.5 m below a joint about -y.
+        assert plant.true_state()[1] == pytest.approx((0.5 * force_x - torque_y) * 0.01 / INERTIA, rel=0.01)
+
+
+def test_pushes_follow_from_seed_and_episode_and_not_from_the_robot(bob: Robot) -> None:
+    spec = bob(disturbances=OFTEN)
+    wanted = pushed(Plant(spec, seed=3), 5)
+    assert len(wanted) > 5
+    other = Plant(spec, seed=3)
+    pushed(other, 2)
+    assert pushed(other, 5, command=2.0) == wanted
+    assert pushed(other, 6) != wanted and pushed(Plant(spec, seed=4), 5) != wanted
+    other.reset(5)
+    for _ in range(4000):
+        other.advance([0.0], 1)
+    assert other.pushes == wanted
+
+
+def test_pushes_come_as_often_and_as_strong_as_stated(bob: Robot) -> None:
+    nominal = Plant(bob(disturbances=OFTEN), randomize=False).nominal
+    pushes = Pushes(["arm", "hand"], 0.001)
+    pushes.reset(nominal, lambda: stream(0, 0, "pushes"))
+    steps: list[int] = []
+    for step in range(400_000):
+        if step >= pushes.begin:
+            pushes.apply(step, lambda link, force, torque: steps.append(1))
+    happened = pushes.happened
+    assert len(steps) == pytest.approx(50 * len(happened), abs=50)  # each lasts 50 physics steps
+    begins = np.array([push.time for push in happened])
+    assert np.diff(begins).min() >= 0.05 - 1e-9  # one after the other
+    assert np.diff(begins).mean() == pytest.approx(0.3, rel=0.1)
+    forces, torques = (np.array([getattr(push, kind) for push in happened]) for kind in ("force", "torque"))
+    assert np.linalg.norm(forces, axis=1) == pytest.approx(6.0) and np.linalg.norm(torques, axis=1) == pytest.approx(2.0)
+    assert np.abs(forces.mean(axis=0)).max() < 0.5 and np.var(forces, axis=0) == pytest.approx(12.0, rel=0.15)
+    assert np.mean([push.link == "arm" for push in happened]) == pytest.approx(0.5, abs=0.06)
+
+
+def test_push_quantities_are_randomized_and_told(bob: Robot) -> None:
+    plant = Plant(bob(disturbances=OFTEN, randomization={"push_force": {"uniform": [1.0, 3.0]}}), seed=1)
+    sizes = []
+    for episode in range(4):
+        happened = pushed(plant, episode, steps=60)
+        sizes.append(plant.parameters["push_force"])
+        for push in happened:
+            assert np.linalg.norm(push.force) == pytest.approx(sizes[-1])
+    assert len(set(sizes)) == 4 and all(1.0 <= size <= 3.0 for size in sizes)
+
+
+def test_nobody_is_pushed_where_nothing_says_so(bob: Robot) -> None:
+    plant = Plant(bob(disturbances=OFTEN | {"push_interval": 0.0}))
+    assert pushed(plant, 0) == ()
+
+
+def test_links_to_push_must_be_there(bob: Robot) -> None:
+    spec = bob(disturbances=OFTEN | {"push_links": ["arm"]})
+    assert {push.link for push in pushed(Plant(spec), 0)} == {"arm"}
+    with pytest.raises(InputError, match="push_links: no link 'hand' that moves; there are: arm"):
+        Plant(bob(disturbances=OFTEN | {"push_links": ["hand"]}))
+
+
+def test_periods_vary_as_stated_and_stamps_tell_the_true_time(bob: Robot) -> None:
+    plant = Plant(bob(disturbances={"period_jitter": 0.003}), randomize=False)
+
+    def times(episode: int) -> np.ndarray:
+        readings = [plant.reset(episode, initial=([0.0], [1.0]), parameters={"gravity": 0.0})]
+        readings += [reading for _ in range(600) if (reading := plant.step([0.0])) is not None]
+        assert [row.position[0] for row in readings] == pytest.approx([row.time for row in readings], rel=1e-6)
+        return np.array([row.time for row in readings])
+
+    first = times(0)
+    periods = np.diff(first)
+    assert periods.mean() == pytest.approx(0.02, rel=0.05) and periods.std() == pytest.approx(0.003, rel=0.15)
+    assert not np.array_equal(times(1), first) and np.array_equal(times(0), first)
+
+
+def test_a_period_is_never_shorter_than_a_physics_step(bob: Robot) -> None:
+    plant = Plant(bob(disturbances={"period_jitter": 0.1}), randomize=False)
+    stamps = [plant.reset(0).time] + [reading.time for _ in range(100) if (reading := plant.step([0.0])) is not None]
+    assert np.diff(stamps).min() == pytest.approx(0.001)
+
+
+def test_directions_do_not_depend_on_sizes(bob: Robot) -> None:
+    small, large = (pushed(Plant(bob(disturbances=OFTEN | {"push_force": size})), 0) for size in (1.0, 2.0))
+
+    def along(push: Push) -> Vector:
+        x, y, z = (value / np.linalg.norm(push.force) for value in push.force)
+        return x, y, z
+
+    for one, other in zip(small, large, strict=True):
+        assert along(one) == pytest.approx(along(other)) and one.time == other.time
