@@ -14,6 +14,8 @@ from forerun_sim.spec.base import NAMED, ONE
 from forerun_sim.spec.robot import RobotSpec
 
 Model = TypeVar("Model", bound=BaseModel)
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The safe loader, in C where PyYAML has it: ten times as fast."""
 
 
 def load_yaml(path: Path) -> Any:
@@ -23,7 +25,7 @@ def load_yaml(path: Path) -> Any:
         InputError: the file is missing, unreadable or no YAML.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
