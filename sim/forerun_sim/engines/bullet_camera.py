@@ -12,7 +12,7 @@ import pybullet
 from numpy.typing import NDArray
 
 from forerun_sim.engines.base import Image
-from forerun_sim.kinematics import Vector, rotation
+from forerun_sim.kinematics import rotation
 from forerun_sim.randomization import Parameters
 from forerun_sim.spec import Camera
 
@@ -65,20 +65,13 @@ class BulletCameras:
         self._coloured = True
         self._light: dict[str, Any] = {}
         self._mounts: dict[str, tuple[Matrix, Matrix]] = {}
-        self._lenses = {name: _lens(camera) for name, camera in cameras.items()}
+        self._lenses = {name: lens_of(camera) for name, camera in cameras.items()}
 
     def reset(self, parameters: Parameters) -> None:
         """Takes over where the cameras stand, the light, and the colours."""
         towards = [parameters.light_direction[axis] for axis in "xyz"]
         towards = towards if max(map(abs, towards)) > _SMALLEST else [0.0, 0.0, 1.0]
-        strength = parameters.light_strength
-        self._light = {
-            "lightDirection": towards,
-            "lightColor": [parameters.light_colour[channel] for channel in "rgb"],
-            "lightAmbientCoeff": _AMBIENT * strength,
-            "lightDiffuseCoeff": _DIFFUSE * strength,
-            "lightSpecularCoeff": _SPECULAR * strength,
-        }
+        self._light = light_of(towards, [parameters.light_colour[channel] for channel in "rgb"], parameters.light_strength)
         for name, camera in self._cameras.items():
             shift = np.array([parameters.camera_shift[f"{name}.{axis}"] for axis in "xyz"])
             roll, pitch, yaw = (parameters.camera_turn[f"{name}.{axis}"] for axis in "xyz")
@@ -117,7 +110,18 @@ class BulletCameras:
         return np.array(origin), np.array(pybullet.getMatrixFromQuaternion(turn)).reshape(3, 3)
 
 
-def _lens(camera: Camera) -> list[float]:
+def light_of(towards: Sequence[float], colour: Sequence[float], strength: float) -> dict[str, Any]:
+    """PyBullet keeps what it was told of the light, so all of it is told each time."""
+    return {
+        "lightDirection": towards,
+        "lightColor": colour,
+        "lightAmbientCoeff": _AMBIENT * strength,
+        "lightDiffuseCoeff": _DIFFUSE * strength,
+        "lightSpecularCoeff": _SPECULAR * strength,
+    }
+
+
+def lens_of(camera: Camera) -> list[float]:
     found: list[float] = pybullet.computeProjectionMatrixFOV(
         math.degrees(camera.fov), camera.width / camera.height, camera.near, camera.far
     )
@@ -145,28 +149,3 @@ def draw(
     buffer = np.asarray(seen[3], dtype=np.float32).reshape(shape)
     depth = camera.far * camera.near / (camera.far - (camera.far - camera.near) * buffer)
     return Image(rgb, depth.astype(np.float32))
-
-
-def overview(client: int, robot: int, links: Sequence[int], width: int, height: int) -> Image:
-    """``robot`` from the front and a little above, so that it fills the picture."""
-    boxes = [pybullet.getAABB(robot, link, client) for link in links]
-    drawn = [box for box in boxes if math.dist(*box) > _SMALLEST]
-    places = [state[4] for link in links if link >= 0 for state in [pybullet.getLinkState(robot, link, 0, 1, client)]]
-    corners = np.array([corner for box in drawn for corner in box] + places + [(0.0, 0.0, 0.0)] * (not drawn and not places))
-    low, high = corners.min(axis=0), corners.max(axis=0)
-    middle, radius = 0.5 * (low + high), max(0.5 * float(np.linalg.norm(high - low)), 0.02)
-    fov = 0.6
-    narrow = math.atan(math.tan(fov / 2) * min(1.0, width / height))
-    distance = radius / math.sin(narrow)
-    camera = Camera(width=width, height=height, fov=fov, near=max(0.05 * distance, 1e-3), far=distance + 40.0 * radius)
-    towards = np.array([1.0, -0.8, 0.5])
-    eye = middle + distance * towards / np.linalg.norm(towards)
-    light = {
-        "lightDirection": [1.0, -0.3, 1.5],
-        "lightColor": [1.0, 1.0, 1.0],
-        "lightAmbientCoeff": 0.5,
-        "lightDiffuseCoeff": 0.5,
-        "lightSpecularCoeff": _SPECULAR,
-    }
-    up: Vector = (0.0, 0.0, 1.0)
-    return draw(client, eye, middle, np.array(up), camera, _lens(camera), light)

@@ -63,6 +63,17 @@ class Distribution(Strict):
             drawn = self.value
         return drawn * nominal if self.relative else drawn
 
+    @property
+    def middle(self) -> float:
+        """The middle of the distribution, a factor where it is relative."""
+        if self.uniform is not None:
+            return 0.5 * (self.uniform[0] + self.uniform[1])
+        if self.log_uniform is not None:
+            return math.sqrt(self.log_uniform[0] * self.log_uniform[1])
+        chosen = self.normal[0] if self.normal is not None else self.value
+        assert chosen is not None
+        return chosen
+
     def sample(self, rng: np.random.Generator, nominal: float = 1.0) -> float:
         """One value, in SI units; ``nominal`` is used where the distribution is relative."""
         return self.at(rng.random(), rng.standard_normal(), nominal)
