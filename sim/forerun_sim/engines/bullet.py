@@ -186,12 +186,12 @@ class BulletEngine:
     @property
     def client(self) -> int:
         """PyBullet's world."""
-        return self._client
+        return int(self._client)
 
     @property
     def robot(self) -> int:
         """The robot's number in it."""
-        return self._body
+        return int(self._body)
 
     def picture(self, name: str) -> Image:
         """What the robot's camera ``name`` sees now."""
