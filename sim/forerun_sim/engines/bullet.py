@@ -34,7 +34,6 @@ _FAST = 1e6
 """Joint velocity [rad/s] at which PyBullet would clip: out of reach, so that exploding physics is seen and not hidden."""
 _GRAIN = 1e-4
 """Mass [kg] of a root link that the URDF gives none: PyBullet holds a body still whose base has none."""
-_FLAGS = pybullet.URDF_USE_INERTIA_FROM_FILE | pybullet.URDF_MAINTAIN_LINK_ORDER
 _FRESH = 500
 """Robots loaded until the whole world is made anew: PyBullet keeps 2 kB of each that it removed."""
 
@@ -93,7 +92,9 @@ class BulletEngine:
     def _load(self, path: Path) -> None:
         fixed = self._spec.base == "fixed"
         try:
-            self._body = pybullet.loadURDF(str(path), useFixedBase=fixed, flags=_FLAGS, physicsClientId=self._client)
+            # Links in an order of PyBullet's own: it simulates wrongly a link that stands before its parent.
+            flags = pybullet.URDF_USE_INERTIA_FROM_FILE
+            self._body = pybullet.loadURDF(str(path), useFixedBase=fixed, flags=flags, physicsClientId=self._client)
         except pybullet.error as error:
             self.close()
             raise ForerunError(f"{self._urdf.path}: PyBullet cannot load this URDF: {error}") from error
@@ -123,7 +124,7 @@ class BulletEngine:
         path, client = self._files.write(shifts), self._client
         fresh = self._loaded % _FRESH == 0
         if fresh:
-            pybullet.resetSimulation(client)
+            pybullet.resetSimulation(physicsClientId=client)
         else:
             pybullet.removeBody(self._body, client)
         # The file changes under its name.

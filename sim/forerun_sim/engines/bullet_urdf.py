@@ -12,6 +12,8 @@ from forerun_sim.urdf import Urdf
 from forerun_sim.urdf_shapes import find_mesh
 from forerun_sim.urdf_xml import read_urdf
 
+_NOTHING = '<inertial><mass value="0"/><inertia ixx="0" iyy="0" izz="0" ixy="0" ixz="0" iyz="0"/></inertial>'
+
 
 class ShiftedUrdf:
     """Writes the URDF of a robot with other centres of mass, one file after the other in the same place.
@@ -35,6 +37,8 @@ class ShiftedUrdf:
             if inertial is not None:
                 origin = inertial.find("origin")
                 self._origins[link.get("name", "")] = ElementTree.SubElement(inertial, "origin") if origin is None else origin
+            elif link.get("name") != urdf.root:
+                link.append(ElementTree.fromstring(_NOTHING))  # PyBullet would warn of it every time
         for mesh in self._tree.iter("mesh"):
             found = find_mesh(mesh.get("filename", ""), urdf.path)
             if found is not None:

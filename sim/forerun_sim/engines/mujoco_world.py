@@ -7,6 +7,7 @@ part of its speed; it is exact for a head-on bounce that lasts many physics step
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 
@@ -20,6 +21,7 @@ from forerun_sim.errors import InputError
 from forerun_sim.kinematics import Vector
 from forerun_sim.randomization import Parameters
 
+_LOG = logging.getLogger(__name__)
 LINK_FRICTION = 0.5
 """Of a link's surface where its model says nothing: PyBullet's."""
 _ASIDE = 1e-6
@@ -53,6 +55,8 @@ class MujocoWorld:
         period: float,
     ) -> None:
         self.hardware = hardware
+        if mujoco.get_mju_user_warning() is None:
+            mujoco.set_mju_user_warning(_LOG.info)  # and not into a file MUJOCO_LOG.TXT where the user happens to stand
         spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
         aside = [body for body in spec.bodies if body.parent is not None and not any(body.ipos)]
         for body in aside:
