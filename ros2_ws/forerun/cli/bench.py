@@ -1,4 +1,4 @@
-"""``forerun bench``: what this machine makes of planner, training, simulator, bags, control loop and real logs."""
+"""``forerun bench``: what this machine makes of planner, training, simulator, environments, bags, control loop and real logs."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class Subject(str, Enum):
 
     all = "all"
     simulator = "simulator"
+    environments = "environments"
     training = "training"
     planner = "planner"
     bags = "bags"
@@ -71,10 +72,10 @@ def command(
 ) -> None:
     """Measure and add the figures to CSV tables, with settings, seed, machine, commit and command.
 
-    simulator, training and bags take under a minute each, swap a few, planner 15, loop 18 at 60 seconds a measurement; delay
-    controls robots whose commands come late, and logs and so101 train on real-robot logs, minutes each; demo runs the whole
-    loop, minutes a seed; pets trains and runs PETS' setting of the cartpole, half an hour. all leaves out what is not on this
-    machine, and says so.
+    simulator, environments, training and bags take a minute each, swap a few, planner 15, loop 18 at 60 seconds a measurement;
+    delay controls robots whose commands come late, and logs and so101 train on real-robot logs, minutes each; demo runs the
+    whole loop, minutes a seed; pets trains and runs PETS' setting of the cartpole, half an hour. all leaves out what is not on
+    this machine, and says so.
 
     \b
     Example:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from forerun.bench import bags, planner, simulator, training
+from forerun.bench import bags, environments, planner, simulator, training
 from forerun.bench.planner_sizes import Size
 from forerun.bench.records import Measurement, Options, append, provenance
 from forerun.bench.timing import medians
@@ -35,6 +35,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measurements that are over in a moment; their figures mean nothing."""
     monkeypatch.setattr(simulator, "PHYSICS_STEPS", 500)
     monkeypatch.setattr(simulator, "REPEATS", 1)
+    monkeypatch.setattr(environments, "TASKS", (("cartpole", "swingup"),))
+    monkeypatch.setattr(environments, "COUNTS", (2,))
+    monkeypatch.setattr(environments, "STEPS", 20)
+    monkeypatch.setattr(environments, "REPEATS", 1)
     monkeypatch.setattr(bags, "SECONDS", 1.0)
     monkeypatch.setattr(bags, "REPEATS", 1)
     monkeypatch.setattr(planner, "SIZES", (Size("tiny", hidden=8, members=2, samples=8, horizon=2, iterations=1),))
@@ -50,6 +54,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     ("subject", "figure"),
     [
         ("simulator", "share_of_bare"),
+        ("environments", "steps_per_s"),
         ("bags", "trials_messages_per_s"),
         ("planner", "p99_ms"),
         ("training", "times_separate"),
