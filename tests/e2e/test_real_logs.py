@@ -17,6 +17,7 @@ from forerun.bench.records import Options
 from forerun_models.bundle import Bundle, BundleError, load
 from forerun_models.evaluation import Linear, Predictor, persistence
 from forerun_models.evaluation.kstep import cut, errors, rmse
+from forerun_sim import resources
 from forerun_sim.spec import load_robot
 
 # On one worker, so that what the fixtures train is trained once.
@@ -58,7 +59,16 @@ def recipe(path: Path, robot: str, history: int, epochs: dict[int, int], **train
     return path
 
 
-def learn(robot: str, bags: Path, settings: Path, out: Path) -> Path:
+def known_from_logs(name: str, folder: Path) -> Path:
+    """The shipped robot ``name`` without a model and tasks, in ``folder``."""
+    data = yaml.safe_load((resources.find("robots", name) / "robot.yaml").read_text())
+    folder.mkdir()
+    kept = {key: value for key, value in data.items() if key not in ("urdf", "foreign", "tasks", "identify")}
+    (folder / "robot.yaml").write_text(yaml.safe_dump(kept))
+    return folder
+
+
+def learn(robot: str | Path, bags: Path, settings: Path, out: Path) -> Path:
     """The bundle that ``forerun train`` and ``forerun export`` make of ``bags``."""
     done("train", bags, "--robot", robot, "--recipe", settings, "--out", out / "run", "--threads", "1", "--no-tensorboard")
     done("export", out / "run", "--out", out / "bundle")
@@ -145,16 +155,16 @@ def test_panda_log_without_commands_is_shown_and_refused_for_training(shared_dat
 
 @pytest.fixture(scope="module")
 def arm(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, dict[str, Any]]:
-    """A bundle of the position-controlled arm, made of four motions, and its evaluation on two others."""
+    """A bundle of the position-controlled arm, known from logs alone, made of four motions, and its evaluation on two others."""
     folder, logs = tmp_path_factory.mktemp("arm"), shared_data / "so101"
+    robot = known_from_logs("so101", folder / "robot")
     learned = ("large_amplitude", "multisine", "sinusoidal_sweep", "triangle_wave")
     motions = {"train": learned, "test": ("wave_motion", "circular_motion")}
     for name, chosen in motions.items():
         files = [logs / f"so101_{motion}.npz" for motion in chosen]
-        done("bag", "from-npz", *files, "--robot", "so101", "--command", "q_cmd", "--out", folder / name)
-    bundle = learn(
-        "so101", folder / "train", recipe(folder / "recipe.yaml", "so101", 12, {1: 2, 5: 2}, learning_rate=1e-3), folder
-    )
+        done("bag", "from-npz", *files, "--robot", robot, "--command", "q_cmd", "--out", folder / name)
+    settings = recipe(folder / "recipe.yaml", "so101", 12, {1: 2, 5: 2}, learning_rate=1e-3)
+    bundle = learn(robot, folder / "train", settings, folder)
     return load(bundle), judged(bundle, folder / "test", folder / "train", folder / "errors.json")
 
 

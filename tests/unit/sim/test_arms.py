@@ -224,3 +224,112 @@ def test_velocities_are_followed_against_weight_and_friction() -> None:
         plant.step(STILL)
     assert np.abs(plant.true_state()[7:]).max() < 1e-3 and math.isfinite(before.sum())
     plant.close()
+
+
+REST = np.array([0.0, 0.0, 0.57, 0.0, 0.0, 0.5])
+SERVOS = ["bullet", "mujoco_urdf"]
+
+
+def settled(plant: Plant, command: Array, start: Array, steps: int = 150) -> Array:
+    """Positions [6] of the arm of servos, which began at ``start`` and was told ``command`` from then on."""
+    plant.reset(0, initial=(start, np.zeros(6)))
+    for _ in range(steps):
+        plant.step(command)
+    return plant.true_state()[:6]
+
+
+@pytest.mark.parametrize("engine", SERVOS)
+def test_servos_sag_by_the_weight_over_their_stiffness_give_or_take_stiction(engine: str) -> None:
+    spec = load_robot("so101")
+    plant = Plant(spec, engine=engine, randomize=False)
+    weight = GravityCompensation(robot_urdf(spec), spec.joint_names, 9.81)
+    reaching = np.array([0.0, 0.6, 0.2, 0.0, 0.0, 0.5])
+    for above in (0.15, -0.15):  # come from above and from below
+        start = reaching - above * np.array([0, 1, 1, 0, 0, 0])
+        there = settled(plant, reaching, start)
+        carried = weight.efforts(there.tolist())
+        for joint in ("Pitch", "Elbow"):
+            slot = spec.joint_names.index(joint)
+            stiffness, dry = (plant.nominal.flat()[f"{kind}.{joint}"] for kind in ("stiffness", "coulomb"))
+            play = 0.5 * plant.nominal.backlash[joint]
+            lacking = stiffness * (reaching[slot] - there[slot])
+            assert abs(lacking - carried[slot]) < dry + stiffness * play + 0.02, joint
+    assert abs(carried[spec.joint_names.index("Pitch")]) > 0.3
+    plant.close()
+
+
+@pytest.mark.parametrize("engine", SERVOS)
+def test_servos_ignore_commands_that_stiction_is_stronger_than(engine: str) -> None:
+    plant = Plant(load_robot("so101"), engine=engine, randomize=False)
+    turn = np.eye(6)[0]
+    breaks = plant.nominal.coulomb["Rotation"] / plant.nominal.stiffness["Rotation"]
+    assert abs(settled(plant, REST + 0.7 * breaks * turn, REST)[0]) < 2e-3
+    assert settled(plant, REST + (4.0 * breaks + 0.02) * turn, REST)[0] > 1.5 * breaks
+    plant.close()
+
+
+def test_commands_become_positions_as_late_as_on_the_real_arm() -> None:
+    """80 to 160 ms on fast motions, as measured on the logs."""
+    spec = load_robot("so101")
+    plant = Plant(spec, randomize=False)
+    times = np.arange(0, 6, spec.control.period)
+    wave = 0.2 * np.sin(2 * np.pi * 0.5 * times)
+    plant.reset(0, initial=(REST, np.zeros(6)))
+    turned = []
+    for value in wave:
+        turned.append(plant.true_state()[0])
+        plant.step(REST + value * np.eye(6)[0])
+    late = np.arange(0.0, 0.3, 0.005)
+    off = [np.abs(np.interp(times[100:] - lag, times, wave) - np.array(turned)[100:]).mean() for lag in late]
+    assert 0.08 <= late[int(np.argmin(off))] <= 0.16
+    plant.close()
+
+
+def held_out_errors(folder: Path, motion: str, rows: slice) -> tuple[Array, Array]:
+    """Root mean square errors [6] over a log, in standard deviations of its own positions: of the simulated arm, which begins
+    where the real one does and then gets its commands, and of taking the command for the position. Joints at rest are nan."""
+    spec = load_robot("so101")
+    with np.load(folder / f"so101_{motion}.npz") as log:
+        time, position, command = log["t"], log["q"], log["q_cmd"]
+    grid = np.arange(time[0], time[-1], spec.control.period)
+    held = command[np.clip(np.searchsorted(time, grid, side="right") - 1, 0, len(time) - 1)][rows]
+    real = np.stack([np.interp(grid, time, column) for column in position.T], axis=1)[rows]
+    plant = Plant(spec, randomize=False)
+    plant.reset(0, initial=(real[0], np.zeros(6)))
+    simulated = [real[0]]
+    for row in held[:-1]:
+        plant.step(row)
+        simulated.append(plant.true_state()[:6])
+    plant.close()
+    moved = np.where(np.ptp(held, axis=0) > 0.1, real.std(axis=0), np.nan)
+    return tuple(np.sqrt(((found - real) ** 2).mean(axis=0)) / moved for found in (np.array(simulated), held))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(("motion", "rows"), [("figure_eight", slice(0, 1000)), ("diagonal_sweep", slice(0, 1000))])
+def test_the_nominal_arm_foretells_a_log_better_than_its_commands_do(shared_data: Path, motion: str, rows: slice) -> None:
+    simulated, commanded = held_out_errors(shared_data / "so101", motion, rows)
+    assert np.nanmean(simulated) < 0.15
+    assert np.nanmean(simulated) < 0.7 * np.nanmean(commanded)
+
+
+def servoed(spec: RobotSpec, reading: Reading, goal: Array) -> Controller:
+    """Towards the inverse kinematics of the goal at 1 rad/s, with an integral against the servos' sag."""
+    period, start = spec.control.period, reading.position.copy()
+    aim, wanted, summed = reached(spec, "tip", start, goal), start.copy(), np.zeros(6)
+
+    def control(now: Reading) -> Array:
+        nonlocal summed, wanted
+        wanted = wanted + np.clip(aim - wanted, -period, period)
+        summed = np.clip(summed + 2.0 * period * (wanted - now.position), -0.3, 0.3)
+        return wanted + summed
+
+    return control
+
+
+@pytest.mark.parametrize("engine", ["bullet", "mujoco_urdf", "mujoco"])
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_jaws_reach_their_goal_and_that_pays(engine: str, number: int) -> None:
+    total, success = episode("so101", servoed, number, engine)
+    nothing, stayed = episode("so101", idle, number, engine)
+    assert success and not stayed
+    assert total > nothing + 50.0
