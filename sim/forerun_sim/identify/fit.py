@@ -14,7 +14,7 @@ from forerun_sim.errors import InputError
 from forerun_sim.identify.checkpoint import Checkpoint, fingerprint
 from forerun_sim.identify.information import Knowledge, knowledge, loss, step_to_fit
 from forerun_sim.identify.search import Search
-from forerun_sim.identify.segments import Segments, cut, yardstick
+from forerun_sim.identify.segments import Segments, cut, smoothed, yardstick
 from forerun_sim.identify.simulate import Simulation
 from forerun_sim.identify.unknowns import Unknown, nominal_coordinates, unknowns, values_at
 from forerun_sim.identify.work import Crew, Kind
@@ -143,7 +143,7 @@ def identify(
     try:
         sought = sought_of(spec, settings.engine)
         saved = Checkpoint.of(checkpoint, fingerprint(spec, trials, settings))
-        return _Fitting(crew, sought, train, yardstick(trials), settings, tell, stopped).run(saved)
+        return _Fitting(crew, spec, sought, train, yardstick(trials), settings, tell, stopped).run(saved)
     finally:
         crew.close()
 
@@ -170,6 +170,7 @@ class _Fitting:
     def __init__(
         self,
         crew: Crew,
+        spec: RobotSpec,
         sought: tuple[Unknown, ...],
         train: Segments,
         scale: Array,
@@ -183,6 +184,7 @@ class _Fitting:
         self._tell, self._stopped = tell, stopped
         self._names = [unknown.name for unknown in sought]
         self._starts = np.zeros((len(crew.segments), crew.segments.future.shape[2]))
+        self._smoothed = smoothed(train, spec.control.period)
         self._start: Kind = "measured"
         self._count, self._began = 0, time.monotonic()
 
@@ -253,16 +255,18 @@ class _Fitting:
         return whole
 
     def _choose_starts(self, coordinates: Array) -> None:
-        """Begins the segments as measured or as observed, whichever predicts the training segments better."""
+        """Begins the segments as measured or as observed, whichever predicts the training segments better. While training, when
+        what follows is known as well, they may begin smoothed."""
         values = values_at(self._sought, coordinates)
-        trial, errors = {}, {}
         kinds: tuple[Kind, ...] = ("measured", "observed")
-        for kind in kinds:
-            trial[kind] = self._crew.starts(kind, values, self._train)
-            self._starts[self._train] = trial[kind]
-            errors[kind] = self._losses([coordinates], self._train)[0]
-        self._start = min(kinds, key=lambda kind: errors[kind])
-        self._starts[self._train] = trial[self._start]
+        found = [self._crew.starts(kind, values, self._train) for kind in kinds]
+        found.append(self._smoothed)
+        errors = []
+        for starts in found:
+            self._starts[self._train] = starts
+            errors.append(self._losses([coordinates], self._train)[0])
+        self._start = kinds[int(np.argmin(errors[:2]))]
+        self._starts[self._train] = found[int(np.argmin(errors))]
 
     def _residuals(self, candidates: Sequence[Array], which: NDArray[np.int64]) -> list[Array]:
         """Errors [n, K, S] in spreads of the states."""

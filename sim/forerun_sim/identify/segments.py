@@ -12,6 +12,7 @@ from forerun_sim.errors import InputError
 from forerun_sim.trial import Trial
 
 Array = NDArray[np.float64]
+_REACH = 3
 PAST = 16
 """Rows of the log that a prediction may look at."""
 
@@ -75,6 +76,17 @@ def cut(trials: Sequence[Trial], steps: int, most: int) -> Segments:
             part.append(rows)
     before, given, ahead, future = (np.array(part) for part in parts)
     return Segments(before, given, ahead, future, np.array([number for number, _ in places]))
+
+
+def smoothed(segments: Segments, period: float) -> Array:
+    """States [N, S] in which the segments begin, from a cubic through the positions of three rows before and after: for training
+    alone, as no prediction knows what follows. Velocities lose most of an encoder's noise, and its lateness."""
+    joints = segments.before.shape[2] // 2
+    reach = min(_REACH, segments.steps, segments.before.shape[1] - 1)
+    rows = np.concatenate([segments.before[:, -1 - reach :], segments.future[:, :reach]], axis=1)[:, :, :joints]
+    times = np.arange(-reach, reach + 1) * period
+    fit = np.linalg.pinv(times[:, None] ** np.arange(min(4, 2 * reach)))[:2]
+    return np.asarray(np.einsum("cr,nrj->ncj", fit, rows).reshape(len(segments), 2 * joints))
 
 
 def yardstick(trials: Sequence[Trial]) -> Array:
