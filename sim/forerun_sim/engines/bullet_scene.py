@@ -115,6 +115,7 @@ class BulletScene:
         for name, item in spec.objects.items():
             self.free[name] = FreeBody(client, _object(client, item), item.motion, level + item.half_height)
         self._objects = spec.objects
+        self._shifts: dict[str, Vector] = dict.fromkeys(spec.objects, ORIGIN)
         names = spec.joint_names
         self._slots = {name: [names.index(f"{name}_{part}") for part in body.parts] for name, body in self.free.items()}
         """Where the coordinates of each body are among the joints."""
@@ -149,6 +150,8 @@ class BulletScene:
     def reset(self, parameters: Parameters, position: Sequence[float], velocity: Sequence[float]) -> None:
         """Places the bodies at the coordinates among the joints' ``position`` and ``velocity`` [J]. The robot's joints must
         stand already: it is their posture that may reach into the ground."""
+        com = parameters.com
+        self._balance({name: (com[f"{name}.x"], com[f"{name}.y"], com[f"{name}.z"]) for name in self._objects})
         for name, item in self._objects.items():
             mass = parameters.mass[name]
             factor = mass / item.mass * parameters.inertia[name]
@@ -165,6 +168,18 @@ class BulletScene:
                 deepest = min((contact[8] for contact in found), default=0.0)
                 if deepest < -_TOUCH:
                     body.rise(-deepest)
+
+    def _balance(self, shifts: dict[str, Vector]) -> None:
+        """Moves the objects' centres of mass by ``shifts`` [m]. PyBullet does so for new bodies alone; all are made anew, for
+        their order decides in which order contacts are solved."""
+        if shifts == self._shifts:
+            return
+        self._shifts = shifts
+        for name in self._objects:
+            pybullet.removeBody(self.free[name].body, self._client)
+        for name, item in self._objects.items():
+            self.free[name].body = _object(self._client, item, shifts[name])
+            self.free[name].look()
 
     def rows(self, joints: Sequence[JointRow]) -> Sequence[JointRow]:
         """The states of all joints of robot.yaml from those of the URDF's: the bodies' coordinates come in between."""
@@ -184,7 +199,8 @@ def _plane(client: int, ground: Ground) -> int:
     return body
 
 
-def _object(client: int, item: SceneObject) -> int:
+def _object(client: int, item: SceneObject, centre: Vector = ORIGIN) -> int:
+    """The object in PyBullet, its centre of mass at ``centre`` [m] in its frame."""
     if item.shape == "box":
         kind, sizes = pybullet.GEOM_BOX, {"halfExtents": [0.5 * length for length in item.size]}
     elif item.shape == "cylinder":
@@ -192,7 +208,9 @@ def _object(client: int, item: SceneObject) -> int:
     else:
         kind, sizes = pybullet.GEOM_SPHERE, {"radius": item.size[0]}
     shape = pybullet.createCollisionShape(kind, physicsClientId=client, **sizes)
-    body: int = pybullet.createMultiBody(item.mass, shape, basePosition=(0.0, 0.0, _EMPTY), physicsClientId=client)
+    body: int = pybullet.createMultiBody(
+        item.mass, shape, basePosition=(0.0, 0.0, _EMPTY), baseInertialFramePosition=centre, physicsClientId=client
+    )
     pybullet.changeDynamics(body, -1, linearDamping=0.0, angularDamping=0.0, physicsClientId=client)
     return body
 

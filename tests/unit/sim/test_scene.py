@@ -100,6 +100,20 @@ def test_the_mass_of_an_object_counts_when_it_is_pushed(pusher: Pusher) -> None:
         assert effort == pytest.approx(0.4 * mass * GRAVITY, rel=0.15), "the hand feels the box's friction"
 
 
+def test_a_lopsided_box_spins_about_its_centre_of_mass(pusher: Pusher) -> None:
+    plant = Plant(pusher(), randomize=False)
+    slippery = {"com.box.y": 0.03, "link_friction.box": 0.0}
+    initial = start(plant.spec, box_x=0.5, d_box_yaw=10.0)
+    plant.reset(0, initial=initial, parameters=slippery)
+    assert plant.true_state() == pytest.approx([*initial[0], *initial[1]], abs=1e-6), "its frame stays in its middle"
+    rows = run(plant, 20)
+    yaw, times = rows[:, 3], 0.02 * np.arange(1, 21)
+    centre = rows[:, 1:3] + 0.03 * np.stack([-np.sin(yaw), np.cos(yaw)], axis=1)
+    assert np.allclose(centre, np.stack([0.5 - 0.3 * times, 0.03 + 0.0 * times], axis=1), atol=2e-3), "which flies straight on"
+    plant.reset(0, initial=initial, parameters=slippery | {"com.box.y": 0.0})
+    assert np.allclose(run(plant, 20)[:, 1:3], [0.5, 0.0], atol=2e-3)
+
+
 def test_a_hand_pushes_a_box_along_and_not_through(pusher: Pusher) -> None:
     plant = Plant(pusher(), randomize=False)
     plant.reset(0, initial=start(plant.spec, box_x=0.3, slide=0.0))
