@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -31,7 +32,7 @@ class Recording:
         position, velocity, effort: the readings [N, J], SI.
         command_time: when each command was given [T].
         command: the commands [T, A], physical units; the last one leads out of the recording.
-        meta: JSON: id, seed, episode, engine, task, simulated, and parameters (what was sampled).
+        meta: JSON: id, seed, episode, engine, task, simulated, parameters (what was sampled) and pushes (what happened).
     """
 
     time: Array
@@ -43,19 +44,31 @@ class Recording:
     meta: dict[str, Any]
 
     def trial(self, spec: RobotSpec) -> Trial:
-        """The recording on the control grid, missing readings interpolated."""
-        grid = self.command_time
+        """The recording on the control grid: missing readings interpolated, and where the control periods varied, the mean of the
+        command that was held."""
+        period, given = spec.control.period, self.command_time
+        grid, actions = given, self.command
+        if np.abs(np.diff(given) - period).max(initial=0.0) > 1e-9:
+            grid = given[0] + period * np.arange(math.floor((given[-1] - given[0]) / period + 1e-9) + 1)
+            actions = _mean_held(self.command, np.append(given, given[-1] + period), grid, period)
         logged = np.concatenate([self.position, self.velocity], axis=1)
         states = np.stack([np.interp(grid, self.time, column) for column in logged.T], axis=1)
         return Trial(
             states=states.astype(np.float32),
-            actions=self.command.astype(np.float32),
-            period=spec.control.period,
+            actions=actions.astype(np.float32),
+            period=period,
             robot=spec.name,
             start=float(grid[0]),
             source=str(self.meta["id"]),
             meta=self.meta,
         )
+
+
+def _mean_held(command: Array, edges: Array, grid: Array, period: float) -> Array:
+    """Means [N, A] over ``period`` from each time of ``grid`` [N] on, of ``command`` [T, A] held from edge to edge [T + 1]."""
+    area = np.concatenate([np.zeros((1, command.shape[1])), np.cumsum(command * np.diff(edges)[:, None], axis=0)])
+    columns = [np.interp(grid + period, edges, column) - np.interp(grid, edges, column) for column in area.T]
+    return np.stack(columns, axis=1) / period
 
 
 @dataclass(frozen=True)
@@ -126,6 +139,7 @@ def _record(job: Job, plant: Plant, episode: int) -> Recording | Exploded:
         "task": job.task,
         "simulated": True,
         "parameters": plant.parameters,
+        "pushes": [asdict(push) for push in plant.pushes],
     }
     return Recording(
         time=np.array([reading.time for reading in readings]),

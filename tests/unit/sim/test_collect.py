@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from forerun.bags import load_trials, write_trials
 from forerun_sim.collect import Recording, collect
 from forerun_sim.errors import InputError
+from forerun_sim.plant import Plant
 from forerun_sim.spec import RobotSpec, load_robot
 
 Robot = Callable[..., RobotSpec]
@@ -95,3 +98,35 @@ def test_wrong_arguments_are_refused() -> None:
         collect(spec, episodes=1, task="juggle")
     with pytest.raises(InputError, match="initial 'anywhere' is unknown"):
         collect(spec, episodes=1, initial="anywhere")  # type: ignore[arg-type]
+
+
+def test_all_that_was_drawn_and_every_push_is_logged_with_the_trial(bob: Robot, tmp_path: Path) -> None:
+    disturbed = {"push_force": 3.0, "push_torque": 0.2, "push_interval": 0.3, "push_duration": 0.05}
+    spec = bob(disturbances=disturbed)
+    recording = next(collect(spec, episodes=1, seed=2, steps=100))
+    write_trials(tmp_path / "bag", [recording], spec)
+    (trial,) = load_trials([tmp_path / "bag"], spec)
+    logged = trial.meta["parameters"]
+    plant = Plant(spec, seed=2)
+    assert set(plant.nominal.flat()) <= set(logged)
+    assert logged["push_force"] == 3.0 and "initial_position.swing" in logged
+    pushes = trial.meta["pushes"]
+    assert len(pushes) >= 2 and all(push["link"] == "arm" and push["duration"] == 0.05 for push in pushes)
+    assert all(np.linalg.norm(push["force"]) == pytest.approx(3.0) for push in pushes)
+    plant.reset(0)
+    for command in recording.command[:-1]:
+        plant.step(command)
+    assert [push.time for push in plant.pushes] == [push["time"] for push in pushes]
+
+
+def test_where_control_periods_vary_a_recording_and_its_bag_give_the_same_trial(bob: Robot, tmp_path: Path) -> None:
+    spec = bob(disturbances={"period_jitter": 0.004})
+    recording = next(collect(spec, episodes=1, seed=0, steps=80))
+    assert np.diff(recording.command_time).std() > 0.002
+    write_trials(tmp_path / "bag", [recording], spec)
+    (read,) = load_trials([tmp_path / "bag"], spec)
+    made = recording.trial(spec)
+    rows = min(len(read), len(made))
+    assert rows > 70 and abs(len(read) - len(made)) <= 1
+    assert np.allclose(made.states[:rows], read.states[:rows], atol=1e-5)
+    assert np.allclose(made.actions[: rows - 1], read.actions[: rows - 1], atol=1e-5)
