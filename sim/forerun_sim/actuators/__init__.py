@@ -4,7 +4,7 @@
 2. the interface, a linear law of command, position and speed, turns it into an effort (``parts.Law``);
 3. the effort saturates at the joint's limit, which falls with speed where the motor has a torque-speed curve (``parts.Motor``);
 4. it follows with a first-order lag, times the motor's strength (``parts.Motor``);
-5. the gear passes it on, once the rotor has crossed the play (``parts.Gear``);
+5. the gear passes it on, once the rotor has crossed the play (``parts.Gear``), less what it loses (``parts.Losses``);
 6. robots that balance their own weight add the effort that does so (``model.ActuatorModel``).
 
 Friction, damping and the rotor's inertia are in the engine's solver.

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from forerun_sim.actuators.delay import DelayLine
-from forerun_sim.actuators.parts import Gear, Law, Motor
+from forerun_sim.actuators.parts import Gear, Law, Losses, Motor
 from forerun_sim.gravity import GravityCompensation
 from forerun_sim.randomization import Parameters
 from forerun_sim.spec import Joint
@@ -46,11 +46,13 @@ class ActuatorModel:
         self._motors: list[Motor] = []
         self._rows: list[tuple[int, float, float, float, float, float]] = []
         self._special: dict[int, tuple[Motor, Gear | None]] = {}
+        self._losses: dict[int, Losses] = {}
         self._outputs: list[float] = []
         self._fading: list[list[float]] = []  # powers of what the motors keep
         self._gravity = gravity
         self._held = [0.0] * len(self._joints)
         self._reach = max(1, round(COMPENSATION / step)) if gravity is not None else sys.maxsize
+        self._lags = False
         self._asked: list[list[float]] = []
         self.feedback = False
         """Whether efforts depend on the joints' states in this episode."""
@@ -68,16 +70,21 @@ class ActuatorModel:
         self._laws = [Law.of(joint, parameters) for _, joint in self._driven]
         self._motors = [Motor.of(joint, parameters, self._step) for _, joint in self._driven]
         self._rows, self._special = [], {}
+        losses = [Losses.of(joint, parameters) for _, joint in self._driven]
+        self._losses = {slot: lost for slot, lost in enumerate(losses) if lost is not None}
         for slot, ((index, joint), law, motor) in enumerate(zip(self._driven, self._laws, self._motors, strict=True)):
             self._rows.append((index, law.stiffness, law.damping, motor.limit, motor.keep, motor.strength))
             play = parameters.backlash[joint.name]
             if play > 0 or motor.no_load_speed > 0:
                 gear = Gear(play, parameters.armature[joint.name], law, self._step) if play > 0 else None
                 self._special[slot] = (motor, gear)
-        self.newest = self.feedback = bool(self._special) or any(law.stiffness or law.damping for law in self._laws)
+        self.newest = self.feedback = bool(self._special or self._losses) or any(
+            law.stiffness or law.damping for law in self._laws
+        )
         self.newest |= self._gravity is not None
         self._outputs = [0.0] * len(self._driven)
         self._fading = [[motor.keep] for motor in self._motors]
+        self._lags = any(motor.keep for motor in self._motors)
         idle = [position[index] if joint.interface == "position" else 0.0 for index, joint in self._driven]
         self._line.reset(parameters.delay / self._step, self._clipped(idle))
 
@@ -111,30 +118,33 @@ class ActuatorModel:
 
     def _forwarded(self, parts: Sequence[tuple[int, Sequence[float]]]) -> list[Sequence[float]]:
         """Efforts [J] of each step, where they follow from the commands alone (which never exceed the joints' limits)."""
-        efforts: list[Sequence[float]] = []
-        for steps, command in parts:
-            columns: list[Sequence[float]] = [[held] * steps for held in self._held]
-            for slot, (index, _, _, _, keep, strength) in enumerate(self._rows):
-                demand, held = command[slot], self._held[index]
-                if not keep:
-                    self._outputs[slot] = demand
-                    columns[index] = [strength * demand + held] * steps
-                    continue
-                fading = self._fading[slot]
-                while len(fading) < steps:
-                    fading.append(fading[-1] * keep)
-                settled, error = strength * demand + held, strength * (self._outputs[slot] - demand)
-                columns[index] = [settled + error * left for left in fading[:steps]]
-                self._outputs[slot] = demand + fading[steps - 1] * (self._outputs[slot] - demand)
-            efforts += zip(*columns, strict=True)
-        return efforts
+        if not self._lags:
+            rows: list[Sequence[float]] = []
+            for steps, command in parts:
+                row = self._held.copy()
+                for (index, _, _, _, _, strength), demand in zip(self._rows, command, strict=True):
+                    row[index] += strength * demand
+                rows += [row] * steps
+            return rows
+        total = sum(steps for steps, _ in parts)
+        columns: list[Sequence[float]] = [[held] * total for held in self._held]
+        for slot, (index, _, _, _, keep, strength) in enumerate(self._rows):
+            held, output, fading, column = self._held[index], self._outputs[slot], self._fading[slot], []
+            while len(fading) < total:
+                fading.append(fading[-1] * keep)
+            for steps, command in parts:
+                settled, error = strength * command[slot] + held, strength * (output - command[slot])
+                column += [settled + error * left for left in fading[:steps]]
+                output = command[slot] + (output - command[slot]) * fading[steps - 1]
+            self._outputs[slot], columns[index] = output, column
+        return list(zip(*columns, strict=True))
 
     def effort(self, ahead: int, rows: Sequence[JointRow]) -> Sequence[float]:
         """Effort of the motors [J] during the prepared step ``ahead``, from the joints' states at its beginning: what a torque
         sensor would show. To be asked once for each step."""
         # The plain servo (law, saturation, lag, strength) stands here in full: a call for each of twelve joints would cost as
         # much as a third of the physics.
-        produced, outputs, special = self._held.copy(), self._outputs, self._special
+        produced, outputs, special, losses = self._held.copy(), self._outputs, self._special, self._losses
         drives = zip(self._asked[ahead], self._rows, strict=True)
         for slot, (asked, (index, stiffness, damping, limit, keep, strength)) in enumerate(drives):
             row = rows[index]
@@ -149,5 +159,6 @@ class ActuatorModel:
                 demand = asked - stiffness * position - damping * speed
                 demand = limit if demand > limit else -limit if demand < -limit else demand
             outputs[slot] = output = demand + keep * (outputs[slot] - demand) if keep else demand
-            produced[index] += strength * output if gear is None else gear.passed(strength * output, row[1])
+            passed = strength * output if gear is None else gear.passed(strength * output, row[1])
+            produced[index] += losses[slot].left(passed, row[1]) if slot in losses else passed
         return produced

@@ -9,6 +9,9 @@ from forerun_sim.errors import InputError
 from forerun_sim.randomization import Parameters
 from forerun_sim.spec import Joint
 
+_CREEP = 0.02
+"""[rad/s or m/s]"""
+
 
 @dataclass(frozen=True, slots=True)
 class Law:
@@ -73,6 +76,33 @@ class Motor:
         else:
             limit = self.limit
         return min(max(effort, -limit), limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """Friction that Coulomb's does not have: a slow drive's ``stiction``, which falls with speed as exp(-(v / ``speed``)^2)
+    (Stribeck, in the form of Armstrong-Helouvry et al. 1994), and the ``share`` of the effort that the teeth of its gear lose.
+
+    Sticking is the engine's matter (``coulomb``): below ``_CREEP`` these losses fade out, so that they never drive a joint.
+    """
+
+    stiction: float
+    speed: float
+    share: float
+
+    @classmethod
+    def of(cls, joint: Joint, parameters: Parameters) -> Losses | None:
+        """What this joint's drive loses in this episode, None for nothing."""
+        stiction, share = parameters.stiction[joint.name], parameters.gear_loss[joint.name]
+        if stiction <= 0 and share <= 0:
+            return None
+        return cls(stiction, max(parameters.stiction_speed[joint.name], 1e-6), share)
+
+    def left(self, effort: float, speed: float) -> float:
+        """What is left of ``effort`` at ``speed``."""
+        slowness = speed / self.speed
+        lost = self.share * abs(effort) + (self.stiction * math.exp(-slowness * slowness) if abs(slowness) < 6.0 else 0.0)
+        return effort - lost * math.tanh(speed / _CREEP)
 
 
 class Gear:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from forerun_sim.actuators import JointRow
 
-Moment = tuple[list[float], list[float], Sequence[float]]
-"""Positions, velocities and motor efforts of all joints [J] at one moment."""
+_Kept = tuple[int, Sequence[JointRow], Sequence[float]]
+"""A physics step, states of the joints after it, and efforts of the motors in it [J]."""
 
 _WHOLE = 1e-9
 
@@ -21,7 +21,7 @@ class History:
     """
 
     def __init__(self) -> None:
-        self._kept: deque[tuple[int, Sequence[JointRow], Sequence[float]]] = deque(maxlen=1)
+        self._kept: deque[_Kept] = deque(maxlen=1)
         self._offsets: tuple[int, ...] = (0,)
         self._patterns: dict[tuple[int, int | None], list[bool]] = {}
 
@@ -59,23 +59,22 @@ class History:
         """The state after physics step ``step`` (counted from 1), and the motors' ``effort`` [J] during it."""
         self._kept.append((step, rows, effort))
 
-    def at(self, step: float) -> Moment:
-        """What was ``step`` physics steps after the beginning."""
-        kept = self._kept
-        rows: Sequence[JointRow] = ()
-        effort: Sequence[float] = ()
-        after = 0
-        for when, older, past in reversed(kept):
-            if when > step + _WHOLE:
-                after, rows, effort = when, older, past
+    def at(self, step: float) -> list[float]:
+        """What was ``step`` physics steps after the beginning: positions, velocities and motor efforts of all joints [3 J]."""
+        newer: _Kept | None = None
+        for kept in reversed(self._kept):
+            if kept[0] > step + _WHOLE:
+                newer = kept
                 continue
-            part = 0.0 if not rows else (step - when) / (after - when)
-            if part < _WHOLE:
-                return [row[0] for row in older], [row[1] for row in older], past
+            when, rows, effort = kept
+            part = 0.0 if newer is None else (step - when) / (newer[0] - when)
+            if newer is None or part < _WHOLE:
+                return [row[0] for row in rows] + [row[1] for row in rows] + list(effort)
             position, velocity = [], []
-            for old, new in zip(older, rows, strict=True):
+            for old, new in zip(rows, newer[1], strict=True):
                 before, speed = old[0], old[1]
                 position.append(before + part * (new[0] - before))
                 velocity.append(speed + part * (new[1] - speed))
-            return position, velocity, [one + part * (other - one) for one, other in zip(past, effort, strict=True)]
-        return [row[0] for row in rows], [row[1] for row in rows], effort
+            return position + velocity + [old + part * (new - old) for old, new in zip(effort, newer[2], strict=True)]
+        assert newer is not None, "reset comes first"
+        return [row[0] for row in newer[1]] + [row[1] for row in newer[1]] + list(newer[2])

@@ -59,30 +59,32 @@ class SensorModel:
         self._span = 1.0 / sensors.rate if sensors.rate is not None and self._difference else 0.0
         self._imu = ImuModel(joints) if sensors.imu is not None else None
         self._back = 0.0
-        self._before: tuple[float, list[float]] | None = None
+        self._before: tuple[float, Array] | None = None
         self._rng = np.random.default_rng(0)
-        self._numbers: list[list[float]] = []
-        self._used = 0
-        self._silent = [0.0] * (4 * len(self._joints) + 7)
+        self._silent = np.zeros((1, 4 * len(self._joints) + 7))
+        self._scale = self._silent[0]
+        self._noise: Array = self._silent
+        self._used = 1
         self._random = False
-        self._scales = (0.0, 0.0)
-        self._quanta = (0.0, 0.0)
-        self._bias: list[float] = []
-        self._drift = 0.0
+        self._position_quantum = self._velocity_quantum = 0.0
+        self._bias: Array | None = None
+        self._drifts = False
         self._lost = -math.inf
 
     def reset(self, parameters: Parameters, rng: np.random.Generator, rows: Sequence[JointRow], gravity: Vector) -> None:
         """Begins an episode in the state ``rows``, in which the plant stood for as long as the delay asks. ``gravity`` [m/s^2] in
         the world frame."""
-        self._rng, self._numbers, self._used = rng, [], 0
-        self._scales = (parameters.position_noise, parameters.velocity_noise)
-        self._quanta = (parameters.position_quantum, parameters.velocity_quantum)
-        self._bias = [parameters.position_bias[name] for name in self._joints]
-        self._drift, dropout = parameters.position_drift, parameters.dropout
-        if not any(self._bias) and not self._drift:
-            self._bias = []
-        self._lost = NormalDist().inv_cdf(dropout) if 0 < dropout < 1 else math.copysign(math.inf, dropout - 0.5)
-        self._random = any(self._scales) or self._drift > 0 or dropout > 0 or self._imu is not None
+        size, dropout, drift = len(self._joints), parameters.dropout, parameters.position_drift
+        position, velocity = [parameters.position_noise] * size, [parameters.velocity_noise] * size
+        # Of positions, velocities, earlier positions and drift [J each], of the loss [1] and the inertial measurement unit [6].
+        self._scale = np.array(position + velocity + position + [drift] * size + [1.0] * 7)
+        self._rng, self._noise, self._used = rng, self._silent, 1
+        self._random = max(position[0], velocity[0], drift, dropout) > 0 or self._imu is not None
+        self._position_quantum, self._velocity_quantum = parameters.position_quantum, parameters.velocity_quantum
+        bias = [parameters.position_bias[name] for name in self._joints]
+        self._drifts = drift > 0
+        self._bias = np.array(bias) if self._drifts or any(bias) else None
+        self._lost = -math.inf if dropout <= 0 else math.inf if dropout >= 1 else NormalDist().inv_cdf(dropout)
         self._back = parameters.observation_delay / self._step
         backs = [self._back] + ([self._back + self._span / self._step] if self._span else [])
         self._history.reset(backs, rows)
@@ -93,51 +95,49 @@ class SensorModel:
     def read(self, step: int, certain: bool = False) -> Reading | None:
         """What is reported after physics step ``step``, or None where the reading is lost; a ``certain`` one never is."""
         size, time = len(self._joints), step * self._step
-        numbers = self._draw() if self._random else self._silent
-        position, velocity, effort = self._history.at(step - self._back)
-        if self._drift and self._before is not None:
-            wander = self._drift * math.sqrt(max(time - self._before[0], 0.0))
-            self._bias = [bias + wander * error for bias, error in zip(self._bias, numbers[3 * size :], strict=False)]
-        measured = self._measured(position, numbers[:size])
-        speed = velocity
+        noise = self._draw() if self._random else self._silent[0]
+        true = self._history.at(step - self._back)
+        values = np.array(true)
+        if self._drifts and self._before is not None:
+            self._bias = self._bias + math.sqrt(max(time - self._before[0], 0.0)) * noise[3 * size : 4 * size]
+        if self._random:
+            values[: 2 * size] += noise[: 2 * size]
+        position, speed = values[:size], values[size : 2 * size]
+        self._encode(position)
         if self._span:
-            earlier = self._measured(
-                self._history.at(step - self._back - self._span / self._step)[0], numbers[2 * size : 3 * size]
-            )
-            speed = [(new - old) / self._span for new, old in zip(measured, earlier, strict=True)]
+            before = np.array(self._history.at(step - self._back - self._span / self._step)[:size]) + noise[2 * size : 3 * size]
+            self._encode(before)
+            speed[:] = (position - before) / self._span + noise[size : 2 * size]
         elif self._difference and self._before is not None and time > self._before[0]:
-            passed = time - self._before[0]
-            speed = [(new - old) / passed for new, old in zip(measured, self._before[1], strict=True)]
-        self._before = (time, measured)
-        scale, quantum = self._scales[1], self._quanta[1]
-        if scale:
-            speed = [value + scale * error for value, error in zip(speed, numbers[size : 2 * size], strict=True)]
-        if quantum:
-            speed = _quantised(speed, quantum)
-        imu = self._imu.read(time, position, velocity, numbers[-6:]) if self._imu is not None else None
-        if numbers[4 * size] < self._lost and not certain:
+            speed[:] = (position - self._before[1]) / (time - self._before[0]) + noise[size : 2 * size]
+        self._before = (time, position)
+        if self._velocity_quantum:
+            _quantise(speed, self._velocity_quantum)
+        imu = self._imu.read(time, true[:size], true[size : 2 * size], noise[-6:].tolist()) if self._imu is not None else None
+        if noise[4 * size] < self._lost and not certain:
             return None
-        return Reading(time, *np.array([measured, speed, effort]), imu)
+        return Reading(time, position, speed, values[2 * size :], imu)
 
-    def _measured(self, position: list[float], noise: list[float]) -> list[float]:
-        scale, quantum = self._scales[0], self._quanta[0]
-        if scale:
-            position = [value + scale * error for value, error in zip(position, noise, strict=True)]
-        if self._bias:
-            position = [value + bias for value, bias in zip(position, self._bias, strict=True)]
-        return _quantised(position, quantum) if quantum else position
+    def _encode(self, position: Array) -> None:
+        """Bias and quanta of the encoders, in place."""
+        if self._bias is not None:
+            position += self._bias
+        if self._position_quantum:
+            _quantise(position, self._position_quantum)
 
-    def _draw(self) -> list[float]:
-        """Standard normal numbers for one reading: of positions, velocities, earlier positions and drift [J each], of the loss
-        [1] and of the inertial measurement unit [6]. All of them, needed or not, so that one changes none of the others; in
-        blocks, because single draws are slow."""
-        if self._used >= len(self._numbers):
-            block = min(4 * max(len(self._numbers), 1), _BLOCK)  # small at first: a reset needs one
-            self._numbers, self._used = self._rng.standard_normal((block, len(self._silent))).tolist(), 0
+    def _draw(self) -> Array:
+        """Noise of one reading, of everything, needed or not, so that one kind changes none of the others; drawn in blocks,
+        because single draws are slow."""
+        if self._used >= len(self._noise):
+            block = min(4 * len(self._noise), _BLOCK)  # small at first: a reset needs one
+            self._noise, self._used = self._rng.standard_normal((block, len(self._scale))) * self._scale, 0
         self._used += 1
-        return self._numbers[self._used - 1]
+        row: Array = self._noise[self._used - 1]
+        return row
 
 
-def _quantised(values: list[float], quantum: float) -> list[float]:
-    """``values`` in whole quanta. Beyond 1e15 quanta a float has no finer steps anyway, and infinities stay what they are."""
-    return [math.floor(value / quantum + 0.5) * quantum if abs(value) < 1e15 * quantum else value for value in values]
+def _quantise(values: Array, quantum: float) -> None:
+    """``values`` in whole quanta, in place."""
+    values /= quantum
+    np.rint(values, values)
+    values *= quantum
