@@ -30,7 +30,8 @@ class Parameters:
     ``com`` (shift of the centre of mass [m], named "<link>.x"), ``link_friction``, ``restitution``. Per joint: ``damping`` [N m
     s/rad or N s/m], ``viscous`` (same), ``coulomb`` [N m or N], ``armature`` [kg m^2 or kg], ``position_bias`` [rad or m]. Per
     driven joint: ``strength`` (a factor), ``stiffness`` and ``servo_damping`` (gains), ``lag`` [s], ``backlash`` [rad or m],
-    ``no_load_speed`` [rad/s or m/s; 0: none]. Delays and ``period_jitter`` in s; noise and quanta in SI; ``position_drift`` per
+    ``no_load_speed`` [rad/s or m/s; 0: none], ``stiction`` [N m or N], ``stiction_speed``
+    [rad/s or m/s], ``gear_loss`` (a share). Delays and ``period_jitter`` in s; noise and quanta in SI; ``position_drift`` per
     square root of a second; ``dropout`` a probability; ``gyro_...`` [rad/s] and ``accelerometer_...`` [m/s^2] of the inertial
     measurement unit, bias by axis "x", "y" and "z"; ``gravity`` [m/s^2], ``gravity_tilt`` [rad] about "x" and "y"; ``payload``
     [kg]; pushes in N, N m and s. Per camera ``camera_shift`` [m] and ``camera_turn`` [rad], named "<camera>.x";
@@ -53,6 +54,9 @@ class Parameters:
     lag: PerName
     backlash: PerName
     no_load_speed: PerName
+    stiction: PerName
+    stiction_speed: PerName
+    gear_loss: PerName
     delay: float
     observation_delay: float
     position_noise: float

@@ -56,7 +56,9 @@ class Actuators(Strict):
     ``stiffness`` and ``damping`` are the servo's gains (position interface: effort = stiffness * error - damping * dq; velocity
     interface: effort = damping * velocity error). ``armature`` is the inertia of the rotor as the joint feels it [kg m^2 or kg],
     ``backlash`` the play of the gear [rad or m], ``no_load_speed`` the speed at which the motor's effort is 0 (its limit falls
-    linearly to it; 0: none). A number holds for all joints; a mapping gives one per joint name.
+    linearly to it; 0: none). ``stiction`` is friction that a slow drive has on top [N m or N]; it is gone a few times above
+    ``stiction_speed`` (Stribeck). ``gear_loss`` is the share of the motor's effort that its gear loses to friction. A number
+    holds for all joints; a mapping gives one per joint name.
 
     ``gravity_compensation``: the robot itself balances its weight, by the masses of its URDF, whatever is commanded: an effort
     command is what comes on top, as on arms with a torque interface.
@@ -72,6 +74,9 @@ class Actuators(Strict):
     armature: NumberPerName = 0.0
     backlash: NumberPerName = 0.0
     no_load_speed: NumberPerName = 0.0
+    stiction: NumberPerName = 0.0
+    stiction_speed: NumberPerName = 0.1
+    gear_loss: NumberPerName = 0.0
     gravity_compensation: bool = False
 
 

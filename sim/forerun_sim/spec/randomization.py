@@ -53,6 +53,9 @@ class Randomization(Strict):
     lag: PerName | None = None
     backlash: PerName | None = None
     no_load_speed: PerName | None = None
+    stiction: PerName | None = None
+    stiction_speed: PerName | None = None
+    gear_loss: PerName | None = None
     delay: Distribution | None = None
     observation_delay: Distribution | None = None
     position_noise: Distribution | None = None

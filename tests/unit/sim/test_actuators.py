@@ -89,6 +89,22 @@ def test_a_torque_speed_curve_needs_a_limit_of_effort(bob: Robot) -> None:
         Plant(bob(joints=joints, actuators={"damping": 50.0, "no_load_speed": 8.0}))
 
 
+def test_a_gear_loses_a_share_of_the_effort_whichever_way_it_turns(bob: Robot) -> None:
+    plant = Plant(bob(), randomize=False)
+    forth = speeds(plant, [2.0] * 50, start=1.0, gear_loss__swing=0.2)
+    assert forth[-1] - 1.0 == pytest.approx(0.8 * 2.0 * 0.05 / INERTIA, rel=1e-3)
+    braking = speeds(plant, [-2.0] * 50, start=3.0, gear_loss__swing=0.2)
+    assert 3.0 - braking[-1] == pytest.approx(1.2 * 2.0 * 0.05 / INERTIA, rel=1e-3)
+
+
+def test_stiction_holds_a_slow_joint_back_and_lets_a_fast_one_go(bob: Robot) -> None:
+    plant = Plant(bob(), randomize=False)
+    slow = speeds(plant, [0.0] * 50, start=0.5, stiction__swing=0.3, stiction_speed__swing=100.0)
+    assert 0.5 - slow[-1] == pytest.approx(0.3 * 0.05 / INERTIA, rel=1e-3)
+    fast = speeds(plant, [0.0] * 50, start=0.5, stiction__swing=0.3, stiction_speed__swing=0.1)
+    assert fast[-1] == pytest.approx(0.5, abs=1e-6)
+
+
 def test_an_effort_that_reverses_is_lost_while_the_rotor_crosses_the_play(bob: Robot) -> None:
     play, armature = 0.02, 0.01
     plant = Plant(bob(), randomize=False)
