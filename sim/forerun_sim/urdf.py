@@ -356,7 +356,7 @@ def _check_links(spec: RobotSpec, urdf: Urdf, path: Path) -> None:
         where = f"tasks.{task_name}"
         terms = [term for outer in task.terms for term in outer.flat()]
         named += [(where, link) for term in terms for link in (term.link, term.to) if link is not None]
-        named += [(where, feature[5:-2]) for feature in task.features() if feature.startswith("link:")]
+        named += [(where, feature[5:].rpartition(".")[0]) for feature in task.features() if feature.startswith("link:")]
     for key, link in named:
         if link not in urdf.links and link not in spec.objects and (key, link) != ("randomization.texture", "ground"):
             raise InputError(f"{path}: {key}: no link named '{link}' in the URDF; {urdf.path} has: {', '.join(urdf.links)}")

@@ -14,7 +14,7 @@ FEATURES = ("position", "velocity", "sin", "cos", "command", "link")
 
 
 def parse_feature(text: str) -> tuple[str, str]:
-    """``kind:name`` as (kind, name); for ``link:NAME.x|y|z`` the name keeps its axis.
+    """``kind:name`` as (kind, name); for ``link:NAME.x`` and the like the name keeps its axes.
 
     Raises:
         ValueError: ``text`` is no feature.
@@ -22,9 +22,10 @@ def parse_feature(text: str) -> tuple[str, str]:
     kind, _, name = text.partition(":")
     if kind not in FEATURES or not name:
         kinds = ", ".join(f"{known}:JOINT" for known in FEATURES[:-1])
-        raise ValueError(f"'{text}' is no feature; write {kinds} or link:LINK.x|y|z")
-    if kind == "link" and not re.fullmatch(r".+\.[xyz]", name):
-        raise ValueError(f"'{text}' is no feature; a link's feature ends in .x, .y or .z, as in link:tip.z")
+        raise ValueError(f"'{text}' is no feature; write {kinds}, link:LINK.x|y|z or link:LINK.xx to .zz")
+    if kind == "link" and not re.fullmatch(r".+\.[xyz]{1,2}", name):
+        ends = "where it is ends in .x, .y or .z, as in link:tip.z, and where its axes point in two such letters"
+        raise ValueError(f"'{text}' is no feature; a link's feature that says {ends}, as in link:tip.zx")
     return kind, name
 
 
@@ -35,7 +36,8 @@ def _checked(text: str) -> str:
 
 Feature = Annotated[str, AfterValidator(_checked)]
 """``position:JOINT``, ``velocity:JOINT``, ``sin:JOINT``, ``cos:JOINT``, ``command:JOINT`` (physical units),
-``link:LINK.x|y|z`` (origin of the link's frame in the base frame, by forward kinematics)."""
+``link:LINK.x|y|z`` (origin of the link's frame in the base frame [m], by forward kinematics), ``link:LINK.xx`` to ``.zz`` (how
+far an axis of the link points along one of the base frame: ``zx`` is the component along x of the link's z axis, -1 to 1)."""
 
 
 class Term(Strict):

@@ -25,10 +25,10 @@ class Features:
         """The function behind ``feature``, whose names robot.yaml's validation has checked."""
         kind, name = parse_feature(feature)
         if kind == "link":
-            link, _, axis = name.rpartition(".")
-            origin = self.link(link)
-            column = "xyz".index(axis)
-            return lambda xp, state, action: origin(xp, state, action)[..., column]
+            link, _, axes = name.rpartition(".")
+            place = self.link(link) if len(axes) == 1 else self._direction(link, axes[0])
+            column = "xyz".index(axes[-1])
+            return lambda xp, state, action: place(xp, state, action)[..., column]
         if kind == "command":
             slot = self._actions.index(name)
             return lambda xp, state, action: action[..., slot]
@@ -46,3 +46,10 @@ class Features:
         assert self._kinematics is not None, "robot.yaml's validation refuses link features without a URDF"
         point, joints = self._kinematics.point, len(self._joints)
         return lambda xp, state, action: point(xp, state[..., :joints], name)
+
+    def _direction(self, name: str, axis: str) -> Reader:
+        """The unit vector of an axis of link ``name`` in the base frame [..., 3]."""
+        assert self._kinematics is not None, "robot.yaml's validation refuses link features without a URDF"
+        point, joints = self._kinematics.point, len(self._joints)
+        x, y, z = (float(axis == known) for known in "xyz")
+        return lambda xp, state, action: point(xp, state[..., :joints], name, (x, y, z)) - point(xp, state[..., :joints], name)

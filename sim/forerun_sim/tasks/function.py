@@ -48,8 +48,8 @@ class TaskFunction:
         return _any_outside(xp, state, self.default_goal, self._termination)
 
     def success(self, states: NDArray[Any], period: float, goal: NDArray[Any] | None = None) -> bool:
-        """Whether a run of ``states`` [T, S], ``period`` [s] apart, ends with ``goal`` [G] (the task's default where None) held for
-        ``hold`` seconds. False for a task that does not say what success is."""
+        """Whether a run of ``states`` [T, S], ``period`` [s] apart, ends with ``goal`` [G] (the task's default where None) held
+        for ``hold`` seconds. False for a task that does not say what success is."""
         rows = round(self.task.hold / period) + 1
         if not self._success or len(states) < rows:
             return False

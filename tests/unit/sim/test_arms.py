@@ -192,6 +192,37 @@ def torques(spec: RobotSpec, reading: Reading, goal: Array) -> Controller:
     return control
 
 
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_hand_takes_a_pose_and_a_hand_turned_otherwise_is_not_there(number: int) -> None:
+    spec = load_robot("panda_velocity")
+    task, plant = TaskFunction(spec, "pose"), Plant(spec, task="pose", seed=1)
+    kinematics = Kinematics(robot_urdf(spec).frames(spec.joint_names))
+    goal = task.default_goal
+    lower, upper = np.array([joint.position for joint in spec.joints]).T
+
+    def pose(position: Array) -> Array:
+        """Position [3] and axes z and x of the hand [6]."""
+        hand = kinematics.point(np, position, "panda_hand")
+        axes = [kinematics.point(np, position, "panda_hand", unit) - hand for unit in ((0.0, 0.0, 1.0), (1.0, 0.0, 0.0))]
+        return np.concatenate([kinematics.point(np, position, "panda_grasptarget"), *axes], axis=-1)
+
+    reading, aim = plant.reset(number), READY.copy()
+    for _ in range(300):
+        at = pose(aim)
+        jacobian = (pose(aim + 1e-6 * np.eye(7)) - at).T / 1e-6
+        step = np.linalg.solve(jacobian.T @ jacobian + 1e-3 * np.eye(7), jacobian.T @ (goal - at))
+        aim = np.clip(aim + 0.5 * step, lower + 0.05, upper - 0.05)
+    states = []
+    for _ in range(round(task.task.duration * spec.control.rate)):
+        reading = plant.step(np.clip(2.0 * (aim - reading.position), -1.0, 1.0)) or reading
+        states.append(plant.true_state())
+    plant.close()
+    run, period = np.array(states), spec.control.period
+    assert task.success(run, period, goal)
+    turned = run + 0.3 * np.eye(14)[6]  # the last joint alone turns the hand, about the axis through the goal
+    assert TaskFunction(spec, "reach").success(turned, period, goal[:3]) and not task.success(turned, period, goal)
+
+
 def speeds(spec: RobotSpec, reading: Reading, goal: Array) -> Controller:
     aim = reached(spec, "panda_grasptarget", reading.position, goal)
     return lambda now: np.clip(2.0 * (aim - now.position), -1.0, 1.0)

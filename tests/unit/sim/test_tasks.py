@@ -78,6 +78,7 @@ EVERYTHING = {
         {"kind": "limit", "feature": "sin:swing", "bounds": [-1, 1], "margin": 0.4},
         {"kind": "distance", "link": "arm", "goal": 1},
         {"kind": "quadratic", "feature": "link:arm.z", "target": 1.0},
+        {"kind": "quadratic", "feature": "link:arm.zx", "target": 0.3},
         {
             "kind": "product",
             "weight": 2.0,
