@@ -138,6 +138,18 @@ def test_simulate_goes_on_when_a_worker_is_killed_and_leaves_nothing_when_it_is_
     assert digests(killed) == expected
 
 
+def test_ctrl_c_in_the_terminal_ends_simulate_and_its_workers_quietly(tmp_path: Path) -> None:
+    command = [*FORERUN, "simulate", "pendulum", "--episodes", "100000", "--out", str(tmp_path / "bag"), "--workers", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    workers = wait_for(lambda: len(workers_of(process.pid)) == 2 and workers_of(process.pid))
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode in (130, -signal.SIGINT)
+    assert "forerun: interrupted" in errors and "Traceback" not in errors
+    wait_for(lambda: all(gone(worker) for worker in workers))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_without_ray_the_extra_is_named(tmp_path: Path) -> None:
     code = "import sys; sys.modules['ray'] = None\nfrom forerun.cli.main import main\nmain()"
     run = subprocess.run(
