@@ -4,8 +4,9 @@ Viscous friction is the joints' damping in PyBullet, Coulomb friction a velocity
 more than that effort: the solver lets it stick, as a real one does (a stuck chain creeps by less than 1 mrad/s). PyBullet's
 changeDynamics knows no armature and no centre of mass: rotors are made as ``bullet_rotors`` says; a robot whose centres of mass
 are others than in the last episode is loaded anew (``bullet_urdf``), which is exact, takes 0.1 ms for the cartpole and 0.6 ms
-for an arm of twelve links, and costs nothing per step. Self-collision is off. Ground, objects and a base that moves are
-``bullet_scene``'s.
+for an arm of twelve links, and costs nothing per step. Restitution is PyBullet's: a link's bounce gives back at most that part
+of its speed, less by chance of where the last step before the contact ends, and with many steps a second nothing.
+Self-collision is off. Ground, objects and a base that moves are ``bullet_scene``'s.
 """
 
 from __future__ import annotations
@@ -242,6 +243,17 @@ class BulletEngine:
             self._body, self._indices, pybullet.TORQUE_CONTROL, forces=forces, physicsClientId=client
         )
         pybullet.stepSimulation(client)
+
+    def run(self, efforts: Sequence[Sequence[float]]) -> None:
+        if self._pushes or self._free or self._rotors.acting:
+            for effort in efforts:
+                self.step(effort)
+            return
+        body, joints, client, mode = self._body, self._indices, self._client, pybullet.TORQUE_CONTROL
+        command, step = pybullet.setJointMotorControlArray, pybullet.stepSimulation
+        for effort in efforts:
+            command(body, joints, mode, forces=effort, physicsClientId=client)
+            step(client)
 
     def states(self) -> Sequence[JointRow]:
         rows: Sequence[JointRow] = pybullet.getJointStates(self._body, self._indices, self._client)

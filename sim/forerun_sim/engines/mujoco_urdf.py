@@ -18,6 +18,7 @@ from forerun_sim.spec import Ground, RobotSpec
 from forerun_sim.urdf import Link, Urdf, UrdfJoint, robot_urdf
 from forerun_sim.urdf_checks import check_meshes
 from forerun_sim.urdf_shapes import Shape, find_mesh
+from forerun_sim.urdf_xml import read_urdf
 
 GRAVITY = 9.81
 _TYPES = {
@@ -35,6 +36,8 @@ _GEOMS = {
 _HARD = (0.99, 0.9999, 0.001, 0.5, 2.0)
 """Impedance of stops: almost all of a force that MuJoCo's soft constraints can hold back."""
 _STUCK = (0.9999, 0.9999, 0.001, 0.5, 2.0)
+_DULL = 2.5
+"""Damping ratio of contacts without restitution: critical damping would still throw back what sank in during a step."""
 _ROBOT, _WORLD = 1, 2
 """Bits of what touches what: links touch the world and not each other."""
 
@@ -58,7 +61,19 @@ class MujocoUrdfEngine(MujocoWorld):
         links = [name for name, link in urdf.links.items() if link.mass > 0 and urdf.moved(name)]
         hardware = Hardware(spec.actuators, spec.sensors, spec.disturbances, spec.randomization)
         carrier = urdf.joints[spec.joint_names[-1]].child
-        super().__init__(model, urdf.path, hardware, spec.joint_names, links, carrier, period)
+        super().__init__(model, urdf.path, hardware, spec.joint_names, links, carrier, period, _surfaces(urdf))
+
+
+def _surfaces(urdf: Urdf) -> dict[str, tuple[float, float]]:
+    """Friction and restitution of the links that state them in a <contact>, as PyBullet reads it."""
+    found = {}
+    for link in read_urdf(urdf.path).findall("link"):
+        stated = []
+        for key, default in (("lateral_friction", LINK_FRICTION), ("restitution", 0.0)):
+            element = link.find(f"contact/{key}")
+            stated.append(default if element is None else float(element.get("value", default)))
+        found[link.get("name", "")] = (stated[0], stated[1])
+    return found
 
 
 def _model(urdf: Urdf, spec: RobotSpec, period: float) -> mujoco.MjSpec:
@@ -68,6 +83,7 @@ def _model(urdf: Urdf, spec: RobotSpec, period: float) -> mujoco.MjSpec:
     model.option.gravity = (0.0, 0.0, -GRAVITY)
     # Semi-implicit Euler as in PyBullet, but implicit in the joints' damping, which stays stable where that is large.
     model.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    model.option.cone, model.option.impratio = mujoco.mjtCone.mjCONE_ELLIPTIC, 10.0  # friction without slip, as PyBullet's
     model.compiler.degree = False
     bodies = {urdf.root: model.worldbody}
     if spec.ground is not None:
@@ -82,7 +98,7 @@ def _model(urdf: Urdf, spec: RobotSpec, period: float) -> mujoco.MjSpec:
         if spec.ground is not None:
             for shape in urdf.links[name].shapes:
                 if shape.role == "collision" and shape.kind in _GEOMS:
-                    _geom(model, bodies[name], shape, urdf)
+                    _geom(model, bodies[name], shape, urdf, period)
     return model
 
 
@@ -118,10 +134,11 @@ def _damping(made: mujoco.MjsJoint, value: float) -> float | list[float]:
     return value if kind.ndim == 0 else [value, *[0.0] * (len(kind) - 1)]
 
 
-def _geom(model: mujoco.MjSpec, body: mujoco.MjsBody, shape: Shape, urdf: Urdf) -> None:
+def _geom(model: mujoco.MjSpec, body: mujoco.MjsBody, shape: Shape, urdf: Urdf, period: float) -> None:
     geom = body.add_geom(type=_GEOMS[shape.kind], pos=shape.xyz, quat=_quaternion(shape.rpy))
     geom.contype, geom.conaffinity, geom.mass, geom.priority = _ROBOT, _WORLD, 0.0, 1
     geom.friction[0] = LINK_FRICTION
+    geom.solref, geom.solimp = (2.0 * period, _DULL), _HARD
     if shape.kind == "mesh":
         path = find_mesh(shape.mesh, urdf.path)
         name = f"{body.name}_{len(model.meshes)}"

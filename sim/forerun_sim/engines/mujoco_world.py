@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import mujoco
 import numpy as np
@@ -27,6 +27,8 @@ LINK_FRICTION = 0.5
 _ASIDE = 1e-6
 """Shift [m] of centres of mass while the model is compiled: MuJoCo leaves out what stays 0 in a body whose inertial frame is the
 body's own, and would ignore a shift that comes later. Every reset puts the true centre in place."""
+_RESOLVED = 4.0
+"""Physics steps in the time constant of a bouncing contact, so that the bounce is followed."""
 _UNSTABLE = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)
 
 
@@ -39,6 +41,7 @@ class MujocoWorld:
         links: the bodies whose quantities vary.
         carrier: the body that carries the payload.
         period: the time of one ``step`` [s]; MuJoCo takes as many of its own as the model's timestep asks for.
+        surfaces: friction and restitution of links, where the model itself does not have them.
 
     Raises:
         InputError: MuJoCo cannot compile the model.
@@ -53,6 +56,7 @@ class MujocoWorld:
         links: Sequence[str],
         carrier: str,
         period: float,
+        surfaces: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
         self.hardware = hardware
         if mujoco.get_mju_user_warning() is None:
@@ -79,17 +83,18 @@ class MujocoWorld:
         self._repeat = max(1, round(period / model.opt.timestep))
         model.opt.timestep = period / self._repeat
         self._pushed = False
-        self.bodies = self._nominal()
+        self.bodies = self._nominal(surfaces or {})
 
-    def _nominal(self) -> Bodies:
+    def _nominal(self, surfaces: Mapping[str, tuple[float, float]]) -> Bodies:
         model = self._model
         mass = {link: float(model.body_mass[body]) for link, body in self._bodies.items()}
-        friction = {link: self._surface(body) for link, body in self._bodies.items()}
+        found = {link: surfaces.get(link, (self._surface(body), 0.0)) for link, body in self._bodies.items()}
+        friction, restitution = ({link: values[index] for link, values in found.items()} for index in (0, 1))
         damping, coulomb, armature = (
             self._by_joint(values) for values in (model.dof_damping, model.dof_frictionloss, model.dof_armature)
         )
         gravity = float(-model.opt.gravity[2])
-        return Bodies(mass, friction, dict.fromkeys(mass, 0.0), damping, coulomb, armature, gravity)
+        return Bodies(mass, friction, restitution, damping, coulomb, armature, gravity)
 
     def _surface(self, body: int) -> float:
         """Friction coefficient of a body's surface; of one without a shape, what both engines give a URDF's link."""
@@ -126,7 +131,9 @@ class MujocoWorld:
         self._model.geom_friction[geoms, 0] = friction
         self._model.geom_solref[geoms] = self._solref[geoms]
         if restitution > 0:
-            self._model.geom_solref[geoms, 1] = damping_ratio(restitution)
+            ratio = damping_ratio(restitution)
+            slowest = np.maximum(self._solref[geoms, 0], _RESOLVED * self._model.opt.timestep / ratio)
+            self._model.geom_solref[geoms] = np.stack([slowest, np.full(len(slowest), ratio)], axis=-1)
 
     def push(self, link: str, force: Vector, torque: Vector) -> None:
         wrench = self._data.xfrc_applied[self._bodies[link]]
@@ -140,6 +147,10 @@ class MujocoWorld:
         if self._pushed:
             self._data.xfrc_applied[:] = 0.0
             self._pushed = False
+
+    def run(self, efforts: Sequence[Sequence[float]]) -> None:
+        for effort in efforts:
+            self.step(effort)
 
     def states(self) -> Sequence[JointRow]:
         """The joints' states [J]; not a number where MuJoCo found the physics unstable, even if it went on."""
