@@ -40,6 +40,7 @@ class Subject(str, Enum):
     swap = "swap"
     delay = "delay"
     pets = "pets"
+    identify = "identify"
     so101 = "so101"
     logs = "logs"
     demo = "demo"
