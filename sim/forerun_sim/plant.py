@@ -255,31 +255,53 @@ class Plant:
             raise InputError(f"command {values}: needs {self.spec.action_size} finite numbers: {self.spec.action_names}")
         begin, end, actuators = self._count, self._count + substeps, self._actuators
         actuators.give(values, begin)
-        step, states, record, rows = self._engine.step, self._engine.states, self._sensors.record, self._rows
-        looks, newest = self._sensors.looks(substeps, again), actuators.newest
-        driven, feedback, push, pushed = self._engine.driven, actuators.feedback, self._engine.push, self._pushes.begin < end
+        looks = self._sensors.looks(substeps, again)
+        go = self._serve if actuators.feedback else self._follow
         while self._count < end:
             now = self._count
             count = min(actuators.reach(now), end - now)
-            actuators.prepare(now, count, rows)
-            for ahead in range(count):
-                produced = actuators.effort(ahead, rows) if feedback else actuators.ahead[ahead]
-                if pushed:
-                    self._pushes.apply(now + ahead, push)
-                step(produced)
-                if looks[now - begin + ahead] or (newest and ahead == count - 1):
-                    rows = states()
-                    record(now + ahead + 1, rows, produced)
-                elif feedback:
-                    rows = driven()
+            actuators.prepare(now, count, self._rows)
+            go(count, looks if now == begin else [look - (now - begin) for look in looks if look > now - begin])
             self._count += count
-        self._rows, self._stale = rows, not (newest or looks[-1]) if looks else self._stale
+        rows = self._rows
         for row in rows:
             if not abs(row[1]) < ABSURD_SPEED or not math.isfinite(row[0]):
                 raise UnstablePhysics(
                     f"robot '{self.spec.name}': the physics exploded in episode {self.episode} at {self.time:.3f} s: velocities"
                     f" {[row[1] for row in rows]}; raise control.physics_rate, soften the servos or narrow the randomization"
                 )
+
+    def _follow(self, count: int, looks: Sequence[int]) -> None:
+        """``count`` physics steps under efforts that follow from the commands alone, and the state after those in ``looks``."""
+        engine, efforts, pushes, done = self._engine, self._actuators.ahead, self._pushes, 0
+        for stop in [*(look for look in looks if look < count), count]:
+            if pushes.begin < self._count + stop:
+                for ahead in range(done, stop):
+                    pushes.apply(self._count + ahead, engine.push)
+                    engine.step(efforts[ahead])
+            else:
+                engine.run(efforts[done:stop])
+            done = stop
+            self._stale = stop == count and count not in looks and not self._actuators.newest
+            if not self._stale:
+                self._rows = engine.states()
+                self._sensors.record(self._count + stop, self._rows, efforts[stop - 1])
+
+    def _serve(self, count: int, looks: Sequence[int]) -> None:
+        """The same where efforts depend on the state."""
+        engine, effort, pushes, rows = self._engine, self._actuators.effort, self._pushes, self._rows
+        pushed = pushes.begin < self._count + count
+        for ahead in range(count):
+            produced = effort(ahead, rows)
+            if pushed:
+                pushes.apply(self._count + ahead, engine.push)
+            engine.step(produced)
+            if ahead + 1 in looks or ahead == count - 1:
+                rows = engine.states()
+                self._sensors.record(self._count + ahead + 1, rows, produced)
+            else:
+                rows = engine.driven()
+        self._rows = rows
 
     def read(self) -> Reading | None:
         """What the joints report now, or None where the reading drops out."""

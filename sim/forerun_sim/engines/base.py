@@ -79,6 +79,9 @@ class Engine(Protocol):
     def step(self, effort: Sequence[float]) -> None:
         """One physics step under the actuators' ``effort`` [J]. Friction of joints is the engine's own matter."""
 
+    def run(self, efforts: Sequence[Sequence[float]]) -> None:
+        """A physics step under each of ``efforts`` [steps, J], in turn; as ``step``, but quicker."""
+
     def states(self) -> Sequence[JointRow]:
         """The joints' states [J] now, each beginning with position and velocity."""
 

@@ -23,7 +23,7 @@ class History:
     def __init__(self) -> None:
         self._kept: deque[_Kept] = deque(maxlen=1)
         self._offsets: tuple[int, ...] = (0,)
-        self._patterns: dict[tuple[int, int | None], list[bool]] = {}
+        self._patterns: dict[tuple[int, int | None], list[int]] = {}
 
     def reset(self, backs: Iterable[float], rows: Sequence[JointRow]) -> None:
         """Begins at physics step 0 in the state ``rows``; readings will look at what was ``backs`` physics steps before them."""
@@ -35,8 +35,9 @@ class History:
         self._patterns = {}
         self._kept = deque([(0, rows, [0.0] * len(rows))], maxlen=self._offsets[-1] + 2)
 
-    def looks(self, count: int, again: int | None) -> list[bool]:
-        """After which of the next ``count`` physics steps the state has to be added, if a reading comes after the last of them.
+    def looks(self, count: int, again: int | None) -> list[int]:
+        """After which of the next ``count`` physics steps (counted from 1) the state has to be added, if a reading comes after
+        the last of them.
 
         ``again`` is the number of physics steps between all readings that follow. Where it is not known, every state is added
         that any later reading could look at. Where readings come after all at other steps than ``again`` said, a state that is
@@ -50,7 +51,7 @@ class History:
             else:
                 later = range(count, count + furthest + 1, again)
                 wanted = {reading - offset for reading in later for offset in self._offsets}
-            pattern = [step in wanted for step in range(1, count + 1)]
+            pattern = sorted(step for step in wanted if 1 <= step <= count)
             if len(self._patterns) < 64:
                 self._patterns[count, again] = pattern
         return pattern
@@ -61,20 +62,32 @@ class History:
 
     def at(self, step: float) -> list[float]:
         """What was ``step`` physics steps after the beginning: positions, velocities and motor efforts of all joints [3 J]."""
+        (_, rows, effort), newer, part = self._about(step)
+        if newer is None:
+            return [row[0] for row in rows] + [row[1] for row in rows] + list(effort)
+        position, velocity = [], []
+        for old, new in zip(rows, newer[1], strict=True):
+            before, speed = old[0], old[1]
+            position.append(before + part * (new[0] - before))
+            velocity.append(speed + part * (new[1] - speed))
+        return position + velocity + [old + part * (new - old) for old, new in zip(effort, newer[2], strict=True)]
+
+    def positions(self, step: float) -> list[float]:
+        """The positions of all joints [J] then."""
+        (_, rows, _), newer, part = self._about(step)
+        if newer is None:
+            return [row[0] for row in rows]
+        return [old[0] + part * (new[0] - old[0]) for old, new in zip(rows, newer[1], strict=True)]
+
+    def _about(self, step: float) -> tuple[_Kept, _Kept | None, float]:
+        """What is known of ``step``, or of the moments before and after it, and how far it is between them."""
         newer: _Kept | None = None
         for kept in reversed(self._kept):
-            if kept[0] > step + _WHOLE:
+            when = kept[0]
+            if when > step + _WHOLE:
                 newer = kept
-                continue
-            when, rows, effort = kept
-            part = 0.0 if newer is None else (step - when) / (newer[0] - when)
-            if newer is None or part < _WHOLE:
-                return [row[0] for row in rows] + [row[1] for row in rows] + list(effort)
-            position, velocity = [], []
-            for old, new in zip(rows, newer[1], strict=True):
-                before, speed = old[0], old[1]
-                position.append(before + part * (new[0] - before))
-                velocity.append(speed + part * (new[1] - speed))
-            return position + velocity + [old + part * (new - old) for old, new in zip(effort, newer[2], strict=True)]
-        assert newer is not None, "reset comes first"
-        return [row[0] for row in newer[1]] + [row[1] for row in newer[1]] + list(newer[2])
+            elif newer is None or step - when < _WHOLE:
+                return kept, None, 0.0
+            else:
+                return kept, newer, (step - when) / (newer[0] - when)
+        return self._kept[0], None, 0.0

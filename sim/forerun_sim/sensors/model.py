@@ -76,8 +76,9 @@ class SensorModel:
         the world frame."""
         size, dropout, drift = len(self._joints), parameters.dropout, parameters.position_drift
         position, velocity = [parameters.position_noise] * size, [parameters.velocity_noise] * size
-        # Of positions, velocities, earlier positions and drift [J each], of the loss [1] and the inertial measurement unit [6].
-        self._scale = np.array(position + velocity + position + [drift] * size + [1.0] * 7)
+        # Of positions, earlier positions, velocities and drift [J each], of the loss [1] and the inertial measurement unit [6].
+        parts = position + position + velocity if self._span else position + velocity + position
+        self._scale = np.array(parts + [drift] * size + [1.0] * 7)
         self._rng, self._noise, self._used = rng, self._silent, 1
         self._random = max(position[0], velocity[0], drift, dropout) > 0 or self._imu is not None
         self._position_quantum, self._velocity_quantum = parameters.position_quantum, parameters.velocity_quantum
@@ -97,33 +98,31 @@ class SensorModel:
         size, time = len(self._joints), step * self._step
         noise = self._draw() if self._random else self._silent[0]
         true = self._history.at(step - self._back)
-        values = np.array(true)
-        if self._drifts and self._before is not None:
-            self._bias = self._bias + math.sqrt(max(time - self._before[0], 0.0)) * noise[3 * size : 4 * size]
+        # An earlier position is encoded beside the one of now.
+        earlier = self._history.positions(step - self._back - self._span / self._step) if self._span else []
+        encoded, known = size + len(earlier), 2 * size + len(earlier)
+        values = np.array(true[:size] + earlier + true[size:])
         if self._random:
-            values[: 2 * size] += noise[: 2 * size]
-        position, speed = values[:size], values[size : 2 * size]
-        self._encode(position)
-        if self._span:
-            before = np.array(self._history.at(step - self._back - self._span / self._step)[:size]) + noise[2 * size : 3 * size]
-            self._encode(before)
-            speed[:] = (position - before) / self._span + noise[size : 2 * size]
+            values[:known] += noise[:known]
+        if self._drifts and self._before is not None:
+            wander = math.sqrt(max(time - self._before[0], 0.0))
+            self._bias = self._bias + wander * noise[3 * size : 4 * size]
+        if self._bias is not None:
+            values[:encoded].reshape(-1, size)[:] += self._bias
+        if self._position_quantum:
+            _quantise(values[:encoded], self._position_quantum)
+        position, speed = values[:size], values[encoded:known]
+        if earlier:
+            speed[:] = (position - values[size:encoded]) / self._span + noise[encoded:known]
         elif self._difference and self._before is not None and time > self._before[0]:
-            speed[:] = (position - self._before[1]) / (time - self._before[0]) + noise[size : 2 * size]
+            speed[:] = (position - self._before[1]) / (time - self._before[0]) + noise[encoded:known]
         self._before = (time, position)
         if self._velocity_quantum:
             _quantise(speed, self._velocity_quantum)
         imu = self._imu.read(time, true[:size], true[size : 2 * size], noise[-6:].tolist()) if self._imu is not None else None
         if noise[4 * size] < self._lost and not certain:
             return None
-        return Reading(time, position, speed, values[2 * size :], imu)
-
-    def _encode(self, position: Array) -> None:
-        """Bias and quanta of the encoders, in place."""
-        if self._bias is not None:
-            position += self._bias
-        if self._position_quantum:
-            _quantise(position, self._position_quantum)
+        return Reading(time, position, speed, values[known:], imu)
 
     def _draw(self) -> Array:
         """Noise of one reading, of everything, needed or not, so that one kind changes none of the others; drawn in blocks,
