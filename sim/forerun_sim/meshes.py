@@ -13,7 +13,18 @@ Points = NDArray[np.float64]
 LARGEST = 200e6
 """Size [bytes] of a mesh file that nobody wants in a simulator."""
 _HEADER, _FACET = 84, 50
+_MOST_INPUTS = 100
 _FACES = ("triangles", "polylist", "polygons")
+_NEEDED = {
+    "geometry": ("id",),
+    "visual_scene": ("id",),
+    "source": ("id",),
+    "vertices": ("id",),
+    "unit": ("meter",),
+    "input": ("semantic", "source"),
+    "instance_geometry": ("url",),
+}
+"""Attributes of COLLADA that PyBullet reads without looking whether they are there."""
 
 
 def mesh_points(path: Path) -> Points:
@@ -88,6 +99,10 @@ def _dae(content: bytes) -> Points:
     meshes = tree.findall("library_geometries/geometry/mesh")
     if not meshes or tree.find("library_visual_scenes/visual_scene") is None:
         raise ValueError("it has no mesh, or no <visual_scene> that shows it: export the mesh again, or save it as OBJ")
+    for element in tree.iter():
+        absent = [key for key in _NEEDED.get(element.tag, ()) if not element.get(key)]
+        if absent:
+            raise ValueError(f"a <{element.tag}> has no '{absent[0]}': export the mesh again, or save it as OBJ")
     return np.concatenate([_dae_mesh(mesh) for mesh in meshes])
 
 
@@ -99,12 +114,13 @@ def _dae_mesh(mesh: ElementTree.Element) -> Points:
         corner = next((item for item in faces.findall("input") if item.get("semantic") == "VERTEX"), None)
         group = None if corner is None else vertices.get(corner.get("source", "")[1:])
         place = None if group is None else next((i for i in group.findall("input") if i.get("semantic") == "POSITION"), None)
-        inputs = [*faces.findall("input"), *([] if group is None else group.findall("input"))]
-        if place is None or any(item.get("source", "")[1:] not in sources.keys() | vertices.keys() for item in inputs):
+        others = [item for item in faces.findall("input") if item is not corner]
+        inputs = others + ([] if group is None else group.findall("input"))
+        named = [item.get("source", "")[1:] for item in inputs]
+        if place is None or not set(named) <= set(sources):
             raise ValueError("its faces name <vertices> or a <source> that it lacks: export the mesh again, or save it as OBJ")
-        for item in inputs:
-            if item.get("source", "")[1:] in sources:
-                _dae_values(sources[item.get("source", "")[1:]])
+        for name in named:
+            _dae_values(sources[name])
         points = _dae_values(sources[place.get("source", "")[1:]])
         _check_indices(faces, len(points))
         found.append(points)
@@ -127,13 +143,19 @@ def _dae_values(source: ElementTree.Element) -> Points:
 
 def _check_indices(faces: ElementTree.Element, corners: int) -> None:
     lists = [item.text or "" for item in faces.findall("p")]
-    stride = 1 + max(int(item.get("offset", "0")) for item in faces.findall("input"))
-    offset = next(int(item.get("offset", "0")) for item in faces.findall("input") if item.get("semantic") == "VERTEX")
+    offsets = {item.get("semantic"): item.get("offset", "") for item in faces.findall("input")}
+    if not all(value.isdecimal() and int(value) < _MOST_INPUTS for value in offsets.values()):
+        raise ValueError(f"an <input> of its <{faces.tag}> has no 'offset': export the mesh again, or save it as OBJ")
+    stride, offset = 1 + max(map(int, offsets.values())), int(offsets["VERTEX"])
     if not lists:
         raise ValueError(f"its <{faces.tag}> have no <p>: export the mesh again, or save it as OBJ")
-    indices = np.array(" ".join(lists).split(), dtype=np.int64)
+    try:
+        indices = np.array(" ".join(lists).split(), dtype=np.int64)
+        count = int(faces.get("count", "0"))
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"its <{faces.tag}> have a <p> or a count that is no number: export the mesh again") from error
     used = indices[offset::stride]
-    if faces.tag == "triangles" and len(indices) != 3 * stride * int(faces.get("count", "0")):
+    if faces.tag == "triangles" and len(indices) != 3 * stride * count:
         raise ValueError("its triangles are not as many as it states: export the mesh again, or save it as OBJ")
     if len(used) and not 0 <= used.min() <= used.max() < corners:
         raise ValueError("its faces name corners that it lacks: export the mesh again, or save it as OBJ")

@@ -23,6 +23,8 @@ from forerun_sim.urdf_xml import read_urdf
 
 MOVABLE = ("revolute", "continuous", "prismatic")
 TYPES = (*MOVABLE, "fixed")
+LONGEST_NAME = 200
+"""Characters; PyBullet dies of names of some thousand."""
 _X, _Y, _Z = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
 _AXES = {"x": _X, "y": _Y, "z": _Z, "roll": _X, "pitch": _Y, "yaw": _Z}
 
@@ -204,7 +206,11 @@ def _assemble(path: Path, links: list[Link], joints: list[UrdfJoint]) -> Urdf:
 def _name(element: ElementTree.Element) -> str:
     name = element.get("name")
     if not name:
-        raise ValueError(f"a <{element.tag}> has no name")
+        raise ValueError(f"a <{element.tag}> has no name: write <{element.tag} name=...>")
+    if len(name) > LONGEST_NAME:
+        raise ValueError(
+            f"the <{element.tag}> '{name[:40]}...' has a name of {len(name)} characters, at most {LONGEST_NAME} are read"
+        )
     return name
 
 
@@ -244,10 +250,12 @@ def _link(element: ElementTree.Element) -> Link:
     if inertial is None:
         return Link(name, shapes=shapes)
     where = f"the inertial of link '{name}'"
-    mass = _number(inertial.find("mass"), "value", where)
-    inertia = tuple(_number(inertial.find("inertia"), key, where, 0.0) for key in ("ixx", "iyy", "izz", "ixy", "ixz", "iyz"))
+    mass = _number(inertial.find("mass"), "value", f"{where}: its <mass>")
+    body = inertial.find("inertia")
+    moments = tuple(_number(body, key, f"{where}: its <inertia>") for key in ("ixx", "iyy", "izz"))
+    inertia = moments + tuple(_number(body, key, f"{where}: its <inertia>", 0.0) for key in ("ixy", "ixz", "iyz"))
     if mass < 0 or min(inertia[:3]) < 0:
-        raise ValueError(f"{where} has a negative mass or moment of inertia")
+        raise ValueError(f"{where} has a negative mass or moment of inertia: measure again; none can be below 0")
     origin = inertial.find("origin")
     zero = (0.0, 0.0, 0.0)
     return Link(name, mass, _vector(origin, "xyz", where, zero), _vector(origin, "rpy", where, zero), inertia, shapes)

@@ -37,7 +37,9 @@ def principal_moments(link: Link) -> Matrix:
     matrix = inertia_matrix(link)
     diagonal = np.diag(matrix)
     # Where nothing is to be turned, nothing is to be rounded either: PyBullet compares exactly.
-    return np.sort(diagonal) if np.count_nonzero(matrix - np.diag(diagonal)) == 0 else np.linalg.eigvalsh(matrix)
+    straight = np.count_nonzero(matrix - np.diag(diagonal)) == 0
+    found: Matrix = np.sort(diagonal) if straight else np.linalg.eigvalsh(matrix)
+    return found
 
 
 def body_problem(link: Link) -> str:
