@@ -11,7 +11,7 @@ from forerun_sim.gravity import GravityCompensation
 from forerun_sim.randomization import Parameters
 from forerun_sim.spec import Joint
 
-COMPENSATION = 0.01
+COMPENSATION = 0.02
 """For how long [s] the effort against gravity is held. It is that of the middle of this time, as the velocity foretells it."""
 
 
