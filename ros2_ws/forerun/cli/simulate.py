@@ -94,7 +94,6 @@ def command(
     finally:
         runs.close()
     elapsed = time.perf_counter() - began
-    sampled = runs.sampled
     result = {
         "bag": str(out),
         "robot": spec.name,
@@ -102,21 +101,16 @@ def command(
         "seed": seed,
         "trials": written,
         "discarded": runs.discarded,
-        "suspects": [vars(one) for one in sampled.suspects()],
-        "sampled": {name: {"min": one.low, "mean": one.mean, "max": one.high} for name, one in sampled.spans.items()},
         "steps": shown.steps,
         "wall_s": elapsed,
         "steps_per_s": shown.steps / elapsed,
+        "suspects": [vars(one) for one in runs.sampled.suspects()],
+        "sampled": {name: {"min": one.low, "mean": one.mean, "max": one.high} for name, one in runs.sampled.spans.items()},
     }
     where = console(json)
     if print_parameters:
-        _print_parameters(sampled, where)
-    left_out = f", {len(runs.discarded)} left out because their physics exploded" if runs.discarded else ""
-    where.print(
-        f"{out}: {written} trials, {shown.steps} steps in {elapsed:.1f} s ({shown.steps / elapsed:,.0f} steps/s){left_out}"
-    )
-    if len(runs.discarded) > TOLERATED * episodes:
-        where.print(_explosions(sampled))
+        _print_parameters(runs.sampled, where)
+    _print_outcome(out, shown.steps, elapsed, runs, where)
     emit(result, json)
 
 
@@ -140,6 +134,14 @@ def _print_parameters(sampled: Sampled, where: Console) -> None:
     where.print(table)
     same = [f"{name} {span.low:.4g}" for name, span in sampled.spans.items() if span.low == span.high]
     where.print(f"the same in all {sampled.episodes} episodes: {', '.join(same) or 'nothing'}")
+
+
+def _print_outcome(out: Path, steps: int, elapsed: float, runs: Collection, where: Console) -> None:
+    trials, lost = runs.sampled.episodes - len(runs.discarded), len(runs.discarded)
+    left_out = f", {lost} left out because their physics exploded" if lost else ""
+    where.print(f"{out}: {trials} trials, {steps} steps in {elapsed:.1f} s ({steps / elapsed:,.0f} steps/s){left_out}")
+    if lost > TOLERATED * runs.sampled.episodes:
+        where.print(_explosions(runs.sampled))
 
 
 def _explosions(sampled: Sampled) -> str:
