@@ -74,9 +74,9 @@ def command(
     """Measure and add the figures to CSV tables, with settings, seed, machine, commit and command.
 
     simulator, environments, training and bags take a minute each, swap a few, planner 15, loop 18 at 60 seconds a measurement;
-    delay controls robots whose commands come late, and logs and so101 train on real-robot logs, minutes each; demo runs the
-    whole loop, minutes a seed; pets trains and runs PETS' setting of the cartpole, half an hour. all leaves out what is not on
-    this machine, and says so.
+    delay controls robots whose commands come late, and logs and so101 train on real-robot logs, minutes each, and identify fits
+    simulators, a quarter of an hour; demo runs the whole loop, minutes a seed; pets trains and runs PETS' setting of the
+    cartpole, half an hour. all leaves out what is not on this machine, and says so.
 
     \b
     Example:
