@@ -181,7 +181,7 @@ def _assemble(path: Path, links: list[Link], joints: list[UrdfJoint]) -> Urdf:
     for kind, names in (("link", [link.name for link in links]), ("joint", [joint.name for joint in joints])):
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:
-            raise ValueError(f"the URDF has more than one {kind} named {doubled}")
+            raise ValueError(f"the URDF has more than one {kind} named {doubled}: give each its own name")
     by_name = {link.name: link for link in links}
     parents: dict[str, UrdfJoint] = {}
     for joint in joints:
@@ -189,17 +189,23 @@ def _assemble(path: Path, links: list[Link], joints: list[UrdfJoint]) -> Urdf:
             if end not in by_name:
                 raise ValueError(f"joint '{joint.name}' names link '{end}', which does not exist; links: {', '.join(by_name)}")
         if joint.child in parents:
-            raise ValueError(f"link '{joint.child}' hangs on two joints: '{parents[joint.child].name}' and '{joint.name}'")
+            raise ValueError(
+                f"link '{joint.child}' hangs on two joints: '{parents[joint.child].name}' and '{joint.name}': take one out (PyBullet holds no loops)"
+            )
         parents[joint.child] = joint
     roots = [name for name in by_name if name not in parents]
     if len(roots) != 1:
-        raise ValueError(f"the links must form one tree with one root; roots found: {roots or 'none'}")
+        raise ValueError(
+            f"the links must form one tree with one root; roots found: {roots or 'none'}; connect the others by joints, or take them out"
+        )
     urdf = Urdf(path, by_name, {joint.name: joint for joint in joints}, parents)
     reached = {roots[0]}
     while grown := {joint.child for joint in joints if joint.parent in reached} - reached:
         reached |= grown
     if len(reached) != len(links):
-        raise ValueError(f"the links {sorted(set(by_name) - reached)} hang on each other in a circle")
+        raise ValueError(
+            f"the links {sorted(set(by_name) - reached)} hang on each other in a circle: take out the joint that closes it"
+        )
     return urdf
 
 
