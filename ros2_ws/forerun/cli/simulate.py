@@ -65,8 +65,8 @@ def command(
     """Collect trials of a simulated robot into a bag, under exploratory commands, with all randomized that robot.yaml says.
 
     An episode whose physics explodes is left out and counted; where that happens to more than one in fifty, what those have in
-    common is said. The same seed gives the same bag, wherever it was simulated. On a Ray cluster every node needs this package
-    and the robot's files at the same paths.
+    common is said. The same seed gives the same bag, wherever it was simulated. On a Ray cluster every node needs this
+    package; the robot's folder goes along.
     """
     from forerun.bags import write_trials
     from forerun_sim.collect import collect

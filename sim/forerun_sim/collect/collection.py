@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from forerun_sim.collect.luggage import Luggage
 from forerun_sim.collect.recording import Exploded, Initial, Job, Recording
 from forerun_sim.collect.sampled import Sampled
 from forerun_sim.errors import InputError
@@ -85,7 +86,8 @@ def collect(
         raise InputError(f"initial '{initial}' is unknown; allowed: wide, task")
     if steps is None:
         steps = math.ceil((10.0 if chosen is None else chosen.duration) * spec.control.rate)
-    job = Job(spec, task, seed, engine, randomize, randomization, steps, initial, policy)
     if executor is None:
         executor = Here() if workers <= 1 else Processes(workers)
+    luggage = None if executor.shares_files else Luggage.of(spec)
+    job = Job(spec, task, seed, engine, randomize, randomization, steps, initial, policy, luggage)
     return Collection(job, range(first_episode, first_episode + episodes), executor)

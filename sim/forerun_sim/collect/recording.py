@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from forerun_sim.collect.luggage import Luggage
 from forerun_sim.errors import UnstablePhysics
 from forerun_sim.excitation import PolicyFactory
 from forerun_sim.plant import Plant, Reading
@@ -81,7 +82,8 @@ class Exploded:
 
 @dataclass(frozen=True)
 class Job:
-    """All that decides a recording, but the episode's number. Goes to worker processes."""
+    """All that decides a recording, but the episode's number. Goes to worker processes, with the robot's files in ``luggage``
+    where those may be on another machine."""
 
     spec: RobotSpec
     task: str | None
@@ -92,26 +94,28 @@ class Job:
     steps: int
     initial: Initial
     policy: PolicyFactory
+    luggage: Luggage | None
 
     @contextmanager
     def begin(self) -> Iterator[Callable[[int], Recording | Exploded]]:
         """The function from an episode's number to what came of it, on a plant of its own."""
-        plant = Plant(
-            self.spec,
-            engine=self.engine,
-            task=self.task,
-            seed=self.seed,
-            randomize=self.randomize,
-            randomization=self.randomization,
-        )
-        try:
-            yield partial(_record, self, plant)
-        finally:
-            plant.close()
+        with nullcontext(self.spec) if self.luggage is None else self.luggage.unpacked(self.spec) as spec:
+            plant = Plant(
+                spec,
+                engine=self.engine,
+                task=self.task,
+                seed=self.seed,
+                randomize=self.randomize,
+                randomization=self.randomization,
+            )
+            try:
+                yield partial(_record, self, plant)
+            finally:
+                plant.close()
 
 
 def _record(job: Job, plant: Plant, episode: int) -> Recording | Exploded:
-    spec = job.spec
+    spec = plant.spec
     policy = job.policy(spec, job.task, stream(job.seed, episode, "policy"), job.steps)
     task = spec.task(job.task) if job.task is not None or spec.tasks else None
     wide = wide_initial(spec, task, job.seed, episode) if job.initial == "wide" else None

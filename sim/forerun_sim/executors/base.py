@@ -21,7 +21,14 @@ TRIES = 3
 
 
 class Executor(Protocol):
-    """Runs independent pieces of work. The results are those of running the items one after another."""
+    """Runs independent pieces of work. The results are those of running the items one after another.
+
+    Attributes:
+        shares_files: whether the workers see the files that this process sees.
+    """
+
+    @property
+    def shares_files(self) -> bool: ...
 
     def run(
         self, begin: Begin[Item, Result], items: Iterable[Item], *, window: int | None = None
@@ -44,6 +51,8 @@ class Executor(Protocol):
 
 class Here:
     """Runs everything in this process."""
+
+    shares_files = True
 
     def run(
         self, begin: Begin[Item, Result], items: Iterable[Item], *, window: int | None = None

@@ -31,6 +31,8 @@ _ROOM = 4
 class Processes:
     """Runs work in ``workers`` processes; see ``Executor``."""
 
+    shares_files = True
+
     def __init__(self, workers: int) -> None:
         self._workers = workers
 

@@ -24,12 +24,14 @@ _PER_CPU = 2
 class RayCluster:
     """Runs work on the Ray cluster at ``address`` ("auto", "host:port", "ray://host:port"); see ``Executor``.
 
-    Every node needs this package and the robot's files at the same paths.
+    Every node needs this package.
 
     Raises:
         InputError: no cluster can be reached there.
         ForerunError: ray is not installed.
     """
+
+    shares_files = False
 
     def __init__(self, address: str) -> None:
         if importlib.util.find_spec("ray") is None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +150,32 @@ def test_ctrl_c_in_the_terminal_ends_simulate_and_its_workers_quietly(tmp_path: 
     assert "forerun: interrupted" in errors and "Traceback" not in errors
     wait_for(lambda: all(gone(worker) for worker in workers))
     assert list(tmp_path.iterdir()) == []
+
+
+class Elsewhere:
+    """An executor on a machine that does not have the robot's folder."""
+
+    shares_files = False
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def run(self, begin: Any, items: Any, *, window: int | None = None) -> Generator[Any, None, None]:
+        self._folder.rename(self._folder.with_name("away"))
+        begin = pickle.loads(pickle.dumps(begin))
+        yield from Here().run(begin, items, window=window)
+
+
+def test_the_robots_folder_goes_to_machines_that_do_not_have_it(repository: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pendulum"
+    shutil.copytree(repository / "sim" / "robots" / "pendulum", folder)
+    runs = list(collect(load_robot(folder), episodes=3, seed=1, steps=30, executor=Elsewhere(folder)))
+    assert all(same(one, other) for one, other in zip(runs, alone()[:3], strict=True))
+    away = folder.with_name("away")
+    with (away / "monday.mcap").open("wb") as bag:
+        bag.truncate(65 * 2**20)
+    with pytest.raises(InputError, match=r"holds 65 MB.*a folder with nothing but its own files"):
+        collect(load_robot(away), episodes=1, executor=Elsewhere(away))
 
 
 def test_without_ray_the_extra_is_named(tmp_path: Path) -> None:
