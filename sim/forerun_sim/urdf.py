@@ -190,13 +190,13 @@ def _assemble(path: Path, links: list[Link], joints: list[UrdfJoint]) -> Urdf:
                 raise ValueError(f"joint '{joint.name}' names link '{end}', which does not exist; links: {', '.join(by_name)}")
         if joint.child in parents:
             raise ValueError(
-                f"link '{joint.child}' hangs on two joints: '{parents[joint.child].name}' and '{joint.name}': take one out (PyBullet holds no loops)"
+                f"link '{joint.child}' hangs on two joints: '{parents[joint.child].name}' and '{joint.name}': take one out"
             )
         parents[joint.child] = joint
     roots = [name for name in by_name if name not in parents]
     if len(roots) != 1:
         raise ValueError(
-            f"the links must form one tree with one root; roots found: {roots or 'none'}; connect the others by joints, or take them out"
+            f"the links must form one tree with one root; roots found: {roots or 'none'}; join the others, or take them out"
         )
     urdf = Urdf(path, by_name, {joint.name: joint for joint in joints}, parents)
     reached = {roots[0]}
