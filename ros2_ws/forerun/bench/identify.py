@@ -104,17 +104,7 @@ def double_pendulum(seed: int, options: Options) -> list[Row]:
             for part, chosen in parts:
                 options.note(f"double_pendulum: {name} physics in {engine} on {part}")
                 found = k_step(logs.robot, engine, values, fit, cut(chosen, PAST), logs.std)
-                rows.append(
-                    {
-                        "what": "double pendulum",
-                        "robot": logs.robot.name,
-                        "engine": engine,
-                        "seed": seed,
-                        "model": name,
-                        "trials": part,
-                    }
-                    | found
-                )
+                rows.append(_about("double pendulum", logs.robot, engine, seed) | {"model": name, "trials": part} | found)
     return rows + _estimates("double pendulum", logs.robot, fit, seed)
 
 
@@ -131,10 +121,7 @@ def so101(seed: int, options: Options) -> list[Row]:
     rows: list[Row] = []
     for side, values in fit.errors.items():
         table = {f"k{k}": round(value, 4) for k, value in values.items()}
-        rows.append(
-            {"what": "so101", "robot": "so101", "engine": SEARCHED_IN, "seed": seed, "model": side, "trials": "unseen motions"}
-            | table
-        )
+        rows.append(_about("so101", robot, SEARCHED_IN, seed) | {"model": side, "trials": "unseen motions"} | table)
     return rows + _estimates("so101", robot, fit, seed)
 
 
@@ -152,14 +139,15 @@ def k_step(
     return {**{f"k{k}": round(value, 4) for k, value in found.items()}, "windows": len(cuts)}
 
 
+def _about(what: str, robot: RobotSpec, engine: str, seed: int) -> dict[str, str | int | float]:
+    return {"what": what, "robot": robot.name, "engine": engine, "seed": seed}
+
+
 def _estimates(what: str, robot: RobotSpec, fit: Fit, seed: int) -> list[Row]:
     before = nominal_values(robot, SEARCHED_IN)
     return [
-        {
-            "what": what,
-            "robot": robot.name,
-            "engine": SEARCHED_IN,
-            "seed": seed,
+        _about(what, robot, SEARCHED_IN, seed)
+        | {
             "parameter": name,
             "nominal": float(f"{before[name]:.5g}"),
             "found": float(f"{value:.5g}"),

@@ -20,7 +20,7 @@ from forerun_sim.identify.information import RANGE_PRECISION
 from forerun_sim.identify.simulate import Simulation
 from forerun_sim.identify.unknowns import Unknown, nominal_coordinates, values_at
 from forerun_sim.plant import Plant
-from forerun_sim.randomization import stream
+from forerun_sim.randomization import Parameters, stream
 from forerun_sim.sensors import Reading
 from forerun_sim.spec import RobotSpec
 
@@ -230,13 +230,13 @@ class _Recipe:
         times = np.arange(steps) * spec.control.period
         angles = 2.0 * np.pi * self.frequency[None] * times[:, None, None] + self.phase[None]
         wave = (self.amplitude[None] * np.sin(angles)).sum(axis=2) + 0.3 * self.share * self.noise
-        positional = [joint.interface == "position" for joint in spec.actuated]
-        idle = np.clip(np.where(positional, 0.0, 0.0), lower, upper)
-        half = np.where(positional, np.minimum(upper - idle, idle - lower), 0.5 * (upper - lower))
-        half = np.where(half > 0, half, 0.5 * (upper - lower))
+        idle = np.clip(0.0, lower, upper)
+        near = np.minimum(upper - idle, idle - lower)
+        half = np.where(near > 0, near, 0.5 * (upper - lower))
         wanted = np.clip(idle + half * wave * np.minimum(1.0, 2.0 * times)[:, None], lower, upper)
         change = np.array([joint.slew or np.inf for joint in spec.actuated]) * spec.control.period
-        last, found = idle, np.zeros_like(wanted)
+        last: Array = idle
+        found: Array = np.zeros((steps, len(idle)))
         for step in range(steps):
             last = np.clip(wanted[step], last - change, last + change)
             found[step] = last
@@ -255,7 +255,7 @@ class _Laboratory:
         """Gives the engine's memory back."""
         self._simulation.close()
 
-    def _parameters(self, coordinates: Array):  # type: ignore[no-untyped-def]
+    def _parameters(self, coordinates: Array) -> Parameters:
         return self._simulation.nominal.changed(values_at(self._knows.sought, coordinates))
 
     def followed(self, commands: Array) -> Array:
@@ -306,7 +306,8 @@ class _Laboratory:
     def recording(self, commands: Array, seed: int) -> Recording:
         """The experiment as a log would hold it, with the states that are expected."""
         states = self.followed(commands)
-        joints, times = len(self._spec.joints), np.arange(len(commands)) * self._spec.control.period
+        joints = len(self._spec.joints)
+        times = np.asarray(np.arange(len(commands)) * self._spec.control.period, np.float64)
         meta = {"id": f"{self._spec.name}-design-{seed}", "seed": seed, "simulated": True, "designed": True}
         return Recording(times, states[:, :joints], states[:, joints:], np.zeros((len(times), joints)), times, commands, meta)
 

@@ -34,16 +34,16 @@ class Segments:
     @property
     def steps(self) -> int:
         """Control steps of each (K)."""
-        return self.actions.shape[1]
+        return int(self.actions.shape[1])
 
     def join(self, others: Segments) -> Segments:
         """These, then ``others``, whose trials are numbered on."""
-        pairs = ((self.before, others.before), (self.given, others.given), (self.actions, others.actions))
-        first = int(self.trial.max()) + 1
         return Segments(
-            *(np.concatenate(pair) for pair in pairs),
+            np.concatenate([self.before, others.before]),
+            np.concatenate([self.given, others.given]),
+            np.concatenate([self.actions, others.actions]),
             np.concatenate([self.future, others.future]),
-            np.concatenate([self.trial, first + others.trial]),
+            np.concatenate([self.trial, self.trial.max() + 1 + others.trial]),
         )
 
 

@@ -63,15 +63,15 @@ class Simulation:
         joints = self._joints
         to_place, to_speed, of_speed = GAINS
         self._begin(parameters, before[:1], given)
-        state = before[0].copy()
+        state: Array = np.array(before[0])
         for row in range(len(given)):
             rows = self._placed(parameters, state)
             found = self._run(row * self._substeps, 1, rows)
             reported = self._reported(state, found)
             if not len(reported):
-                return before[-1].copy()
+                return np.array(before[-1])
             error = before[row + 1] - reported[0]
-            state = found[-1].reshape(-1).copy()
+            state = np.array(found[-1].reshape(-1))
             state[:joints] += to_place * error[:joints]
             state[joints:] += to_speed / self._period * error[:joints] + of_speed * error[joints:]
         return state
@@ -79,14 +79,14 @@ class Simulation:
     def measured(self, parameters: Parameters, before: Array, given: Array) -> Array:
         """The last row of ``before`` [P, S] as a start: a velocity made by differences, half its span late, is brought up to date
         with the acceleration that the simulation has there."""
-        state = before[-1].copy()
+        state: Array = np.array(before[-1])
         if not self._span or len(before) < 2:
             return state
         self._begin(parameters, before[:-1], given)
         rows = self._placed(parameters, before[-2])
         found = self._run((len(given) - 1) * self._substeps, 1, rows)
         if len(found) == self._substeps:
-            state[self._joints :] += (found[-1][1] - found[0][1]) / (self._substeps - 1) / self._step * 0.5 * self._span
+            state[self._joints :] += (found[-1][1] - found[0][1]) / max(self._substeps - 1, 1) / self._step * 0.5 * self._span
         return state
 
     def _memory(self, parameters: Parameters) -> int:
