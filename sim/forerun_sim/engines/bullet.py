@@ -95,6 +95,8 @@ class BulletEngine:
         try:
             # Links in an order of PyBullet's own: it simulates wrongly a link that stands before its parent.
             flags = pybullet.URDF_USE_INERTIA_FROM_FILE
+            if not self._spec.cameras:  # nobody looks, and reading the meshes of an arm takes a second
+                flags |= pybullet.URDF_IGNORE_VISUAL_SHAPES
             self._body = pybullet.loadURDF(str(path), useFixedBase=fixed, flags=flags, physicsClientId=self._client)
         except pybullet.error as error:
             self.close()
