@@ -104,21 +104,29 @@ class Periods:
         self._step = step
         self._rng: np.random.Generator | None = None
         self._scale = 0.0
-        self._drawn: list[float] = []
-        self.regular: int | None = substeps
-        """Physics steps of every period, or None where they vary."""
+        self._drawn: list[int] = []
+        self.following = substeps
+        """Physics steps of the period after the one that ``next`` gave last."""
 
     def reset(self, parameters: Parameters, stream: Callable[[], np.random.Generator]) -> None:
         """Begins an episode; ``stream`` is asked for where periods vary."""
         self._scale = parameters.period_jitter / self._step
-        self.regular = None if self._scale > 0 else self._substeps
         self._rng = stream() if self._scale > 0 else None
         self._drawn = []
+        self.following = self._substeps
+        self.next()
 
     def next(self) -> int:
         """Physics steps of the next period."""
-        if self._rng is None:
-            return self._substeps
-        if not self._drawn:
-            self._drawn = self._rng.standard_normal(_BLOCK).tolist()
-        return max(1, round(self._substeps + self._scale * self._drawn.pop()))
+        count = self.following
+        if self._rng is not None:
+            if not self._drawn:
+                noise = self._rng.standard_normal(_BLOCK) * self._scale
+                self._drawn = np.maximum(np.rint(self._substeps + noise), 1).astype(int).tolist()
+            self.following = self._drawn.pop()
+        return count
+
+    @property
+    def regular(self) -> bool:
+        """Whether all periods are as long as ``following``."""
+        return self._rng is None

@@ -249,19 +249,19 @@ class Plant:
         self._advance(command, substeps, None)
 
     def _advance(self, command: ArrayLike, substeps: int, again: int | None) -> None:
-        """The same where readings follow every ``again`` physics steps, if that is known."""
+        """The same where the reading after the next one follows ``again`` physics steps after it, if that is known."""
         values = command.tolist() if isinstance(command, np.ndarray) else list(map(float, command))  # type: ignore[arg-type]
-        if len(values) != self._actions or not all(map(math.isfinite, values)):
+        if len(values) != self._actions or not math.isfinite(sum(values)):
             raise InputError(f"command {values}: needs {self.spec.action_size} finite numbers: {self.spec.action_names}")
         begin, end, actuators = self._count, self._count + substeps, self._actuators
         actuators.give(values, begin)
-        looks = self._sensors.looks(substeps, again)
+        looks = self._sensors.looks(substeps, again, self._periods.regular)
         go = self._serve if actuators.feedback else self._follow
         while self._count < end:
             now = self._count
             count = min(actuators.reach(now), end - now)
             actuators.prepare(now, count, self._rows)
-            go(count, looks if now == begin else [look - (now - begin) for look in looks if look > now - begin])
+            go(count, looks if now == begin else tuple(look - (now - begin) for look in looks if look > now - begin))
             self._count += count
         rows = self._rows
         for row in rows:
@@ -271,10 +271,11 @@ class Plant:
                     f" {[row[1] for row in rows]}; raise control.physics_rate, soften the servos or narrow the randomization"
                 )
 
-    def _follow(self, count: int, looks: Sequence[int]) -> None:
+    def _follow(self, count: int, looks: tuple[int, ...]) -> None:
         """``count`` physics steps under efforts that follow from the commands alone, and the state after those in ``looks``."""
         engine, efforts, pushes, done = self._engine, self._actuators.ahead, self._pushes, 0
-        for stop in [*(look for look in looks if look < count), count]:
+        within = looks if looks and looks[-1] == count else (*(look for look in looks if look < count), count)
+        for stop in within:
             if pushes.begin < self._count + stop:
                 for ahead in range(done, stop):
                     pushes.apply(self._count + ahead, engine.push)
@@ -287,7 +288,7 @@ class Plant:
                 self._rows = engine.states()
                 self._sensors.record(self._count + stop, self._rows, efforts[stop - 1])
 
-    def _serve(self, count: int, looks: Sequence[int]) -> None:
+    def _serve(self, count: int, looks: tuple[int, ...]) -> None:
         """The same where efforts depend on the state."""
         engine, effort, pushes, rows = self._engine, self._actuators.effort, self._pushes, self._rows
         pushed = pushes.begin < self._count + count
@@ -314,7 +315,7 @@ class Plant:
             InputError: the command has another size, or is not finite.
             UnstablePhysics: the physics exploded; ``reset`` before going on.
         """
-        self._advance(command, self._periods.next(), self._periods.regular)
+        self._advance(command, self._periods.next(), self._periods.following)
         return self._sensors.read(self._count)
 
     def camera(self, name: str) -> Image:

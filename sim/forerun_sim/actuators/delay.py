@@ -27,9 +27,9 @@ class DelayLine:
         self._active = list(command)
         self._queue.clear()
 
-    def give(self, command: Sequence[float], step: int) -> None:
-        """A command [A], given at the beginning of physics step ``step``."""
-        self._queue.append((step + self._delay, list(command)))
+    def give(self, command: list[float], step: int) -> None:
+        """A command [A], given at the beginning of physics step ``step``. It is kept, not copied."""
+        self._queue.append((step + self._delay, command))
 
     def during(self, step: int, count: int) -> list[tuple[int, list[float]]]:
         """What counts in ``count`` physics steps from ``step`` on: commands [A], and for how many steps each."""

@@ -88,13 +88,13 @@ class ActuatorModel:
         idle = [position[index] if joint.interface == "position" else 0.0 for index, joint in self._driven]
         self._line.reset(parameters.delay / self._step, self._clipped(idle))
 
-    def _clipped(self, command: Sequence[float]) -> list[float]:
-        return [
-            low if value < low else high if value > high else value
-            for value, (low, high) in zip(command, self._limits, strict=True)
-        ]
+    def _clipped(self, command: list[float]) -> list[float]:
+        for value, (low, high) in zip(command, self._limits, strict=True):
+            if not low <= value <= high:
+                return [min(max(value, low), high) for value, (low, high) in zip(command, self._limits, strict=True)]
+        return command
 
-    def give(self, command: Sequence[float], step: int) -> None:
+    def give(self, command: list[float], step: int) -> None:
         """A command [A], physical units, given at the beginning of physics step ``step``; it is cut to the command limits."""
         self._line.give(self._clipped(command), step)
 

@@ -11,6 +11,7 @@ _Kept = tuple[int, Sequence[JointRow], Sequence[float]]
 """A physics step, states of the joints after it, and efforts of the motors in it [J]."""
 
 _WHOLE = 1e-9
+_PATTERNS = 256
 
 
 class History:
@@ -23,7 +24,7 @@ class History:
     def __init__(self) -> None:
         self._kept: deque[_Kept] = deque(maxlen=1)
         self._offsets: tuple[int, ...] = (0,)
-        self._patterns: dict[tuple[int, int | None], list[int]] = {}
+        self._patterns: dict[tuple[int, int | None], tuple[int, ...]] = {}
 
     def reset(self, backs: Iterable[float], rows: Sequence[JointRow]) -> None:
         """Begins at physics step 0 in the state ``rows``; readings will look at what was ``backs`` physics steps before them."""
@@ -35,24 +36,25 @@ class History:
         self._patterns = {}
         self._kept = deque([(0, rows, [0.0] * len(rows))], maxlen=self._offsets[-1] + 2)
 
-    def looks(self, count: int, again: int | None) -> list[int]:
+    def looks(self, count: int, again: int | None, regular: bool = False) -> tuple[int, ...]:
         """After which of the next ``count`` physics steps (counted from 1) the state has to be added, if a reading comes after
         the last of them.
 
-        ``again`` is the number of physics steps between all readings that follow. Where it is not known, every state is added
-        that any later reading could look at. Where readings come after all at other steps than ``again`` said, a state that is
-        missing is interpolated between its neighbours.
+        ``again`` is the number of physics steps until the reading after that one, and between all that follow where they are
+        ``regular``. Where it is not known when a reading comes, every state is added that it could look at. Where readings come
+        after all at other steps than ``again`` said, a state that is missing is interpolated between its neighbours.
         """
         pattern = self._patterns.get((count, again))
         if pattern is None:
             furthest = self._offsets[-1]
-            if again is None:
-                wanted = {count - offset for offset in self._offsets} | set(range(count - furthest + 1, count + 1))
+            wanted = {count - offset for offset in self._offsets}
+            if again is None or (not regular and again < furthest):
+                wanted |= set(range(count - furthest + 1, count + 1))
             else:
-                later = range(count, count + furthest + 1, again)
-                wanted = {reading - offset for reading in later for offset in self._offsets}
-            pattern = sorted(step for step in wanted if 1 <= step <= count)
-            if len(self._patterns) < 64:
+                later = range(count + again, count + furthest + 1, again)
+                wanted |= {reading - offset for reading in later for offset in self._offsets}
+            pattern = tuple(sorted(step for step in wanted if 1 <= step <= count))
+            if len(self._patterns) < _PATTERNS:
                 self._patterns[count, again] = pattern
         return pattern
 
@@ -62,8 +64,9 @@ class History:
 
     def at(self, step: float) -> list[float]:
         """What was ``step`` physics steps after the beginning: positions, velocities and motor efforts of all joints [3 J]."""
-        (_, rows, effort), newer, part = self._about(step)
-        if newer is None:
+        newer, kept, part = self._about(step)
+        _, rows, effort = kept
+        if part == 0.0:
             return [row[0] for row in rows] + [row[1] for row in rows] + list(effort)
         position, velocity = [], []
         for old, new in zip(rows, newer[1], strict=True):
@@ -74,20 +77,18 @@ class History:
 
     def positions(self, step: float) -> list[float]:
         """The positions of all joints [J] then."""
-        (_, rows, _), newer, part = self._about(step)
-        if newer is None:
+        newer, (_, rows, _), part = self._about(step)
+        if part == 0.0:
             return [row[0] for row in rows]
         return [old[0] + part * (new[0] - old[0]) for old, new in zip(rows, newer[1], strict=True)]
 
-    def _about(self, step: float) -> tuple[_Kept, _Kept | None, float]:
-        """What is known of ``step``, or of the moments before and after it, and how far it is between them."""
-        newer: _Kept | None = None
+    def _about(self, step: float) -> tuple[_Kept, _Kept, float]:
+        """The moments that are known after and before ``step``, and how far it is from the latter to the former: 0 where it is
+        known itself."""
+        newer = self._kept[-1]
         for kept in reversed(self._kept):
-            when = kept[0]
-            if when > step + _WHOLE:
-                newer = kept
-            elif newer is None or step - when < _WHOLE:
-                return kept, None, 0.0
-            else:
-                return kept, newer, (step - when) / (newer[0] - when)
-        return self._kept[0], None, 0.0
+            past = step - kept[0]
+            if past > -_WHOLE:
+                return newer, kept, past / (newer[0] - kept[0]) if past > _WHOLE and newer is not kept else 0.0
+            newer = kept
+        return newer, newer, 0.0
