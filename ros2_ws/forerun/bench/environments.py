@@ -19,22 +19,22 @@ from forerun.bench.timing import medians
 from forerun_sim.env import RobotEnv, RobotVectorEnv
 from forerun_sim.plant import Plant
 
-TASKS = (("cartpole", "swingup"), ("panda", "reach"))
-COUNTS = (8, 32)
+TASKS = (("cartpole", "swingup", (8, 32)), ("panda", "reach", (8,)))
+"""Robots, their tasks, and how many environments at once."""
 STEPS = 640
 """Control steps of a turn, of all environments together."""
 RESETS = 20
-REPEATS = 9
+REPEATS = 7
 _ENDLESS = 1e6
 
 
 def measure(options: Options) -> Measurement:
     """Control steps a second of one environment and of many, over 0, 1, ... worker processes and with Gymnasium's own."""
     rows: list[Row] = []
-    for robot, task in TASKS:
+    for robot, task, counts in TASKS:
         options.note(f"environments: {robot} {task}")
         rows.append(_one(robot, task, options.seeds[0]))
-        for count in COUNTS:
+        for count in counts:
             options.note(f"environments: {robot} {task}, {count} at once")
             rows += _many(robot, task, count, options.seeds[0])
     return Measurement("environments", rows, {"engine": "bullet", "steps": STEPS, "resets": RESETS, "repeats": REPEATS})

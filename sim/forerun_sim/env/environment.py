@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 from forerun_sim.env.episodes import Episodes, Outcome
 from forerun_sim.env.settings import env_settings
 from forerun_sim.errors import InputError
-from forerun_sim.spec import RobotSpec
+from forerun_sim.plant import Plant
+from forerun_sim.spec import Camera, RobotSpec
 
 Observation = NDArray[np.float32]
+Picture = Callable[[], NDArray[np.uint8]]
 
 
 class RobotEnv(gymnasium.Env[Any, Any]):
@@ -36,23 +40,26 @@ class RobotEnv(gymnasium.Env[Any, Any]):
     Args:
         robot, task, settings: as ``forerun_sim.env.settings.env_settings`` takes them (``engine``, ``randomize``, ``actions``,
             ``angles``, ``history``, ``duration``, ``goal``).
-        render_mode: None; there is nothing to draw yet.
+        render_mode: None, or ``rgb_array``: ``render()`` then gives a picture of the robot (engine ``bullet``).
 
     Raises:
         InputError: a setting is wrong, or the robot cannot be simulated; the message names the file and the key.
     """
 
-    metadata = {"render_modes": []}  # noqa: RUF012 (as Gymnasium declares it)
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012 (as Gymnasium declares it)
 
     def __init__(
         self, robot: str | Path | RobotSpec, task: str | None = None, *, render_mode: str | None = None, **settings: Any
     ) -> None:
-        if render_mode is not None:
-            raise InputError(f"render_mode '{render_mode}' is not available; there is: None")
+        if render_mode not in (None, "rgb_array"):
+            raise InputError(f"render_mode '{render_mode}' is not available; allowed: None, rgb_array")
         self.render_mode = render_mode
-        self._episodes = Episodes(env_settings(robot, task, **settings))
-        self.robot = self._episodes.settings.robot
-        self.task = self._episodes.settings.task
+        chosen = env_settings(robot, task, **settings)
+        self._episodes = Episodes(chosen if render_mode is None else replace(chosen, robot=_with_camera(chosen.robot)))
+        self._view: Picture | None = None
+        self.robot = chosen.robot
+        self.task = chosen.task
+        self.metadata = {**type(self).metadata, "render_fps": self.robot.control.rate}
         self.observation_space = self._episodes.interface.observation_space()
         self.action_space = self._episodes.interface.action_space()
         self.observation_names = self._episodes.interface.observation_names()
@@ -112,12 +119,36 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         info = ending(outcome) if outcome.over else {}
         return np.array(observation, dtype=np.float32), outcome.reward, outcome.terminated, outcome.truncated, info
 
-    def render(self) -> None:
-        """There is nothing to draw yet."""
+    def render(self) -> NDArray[np.uint8] | None:
+        """The robot now, uint8 [H, W, 3], with ``render_mode="rgb_array"``; else None.
+
+        Raises:
+            InputError: the engine draws no pictures.
+        """
+        if self.render_mode is None:
+            return None
+        if self._view is None:
+            self._view = picture_of(self._episodes.plant)
+        return self._view()
 
     def close(self) -> None:
         """Gives the simulator's memory back. May be called twice."""
         self._episodes.close()
+
+
+def _with_camera(robot: RobotSpec) -> RobotSpec:
+    """``robot`` with a camera where its simulator would else leave out what can only be seen."""
+    return robot if robot.cameras or robot.ground is not None else robot.model_copy(update={"cameras": {"render": Camera()}})
+
+
+def picture_of(plant: Plant) -> Picture:
+    """What takes pictures of the robot in ``plant``."""
+    from forerun_sim.engines.bullet import BulletEngine
+    from forerun_sim.engines.bullet_view import BulletView
+
+    if not isinstance(plant.engine, BulletEngine):
+        raise InputError(f"robot '{plant.spec.name}': this engine draws no pictures: make the environment with engine='bullet'")
+    return BulletView(plant.engine, plant.spec).picture
 
 
 def ending(outcome: Outcome) -> dict[str, Any]:

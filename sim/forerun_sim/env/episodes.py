@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -117,11 +118,11 @@ class Episodes:
         try:
             reading = self.plant.step(command)
         except UnstablePhysics as error:
-            self.unstable_episodes += 1
-            self.over = True
-            return interface.observation(self._goal), Outcome(0.0, False, True, unstable=str(error))
-        interface.take(reading)
+            return self._exploded(str(error))
         state: list[float] = self.plant.true_state().tolist()
+        if not math.isfinite(sum(state)):  # since the last physics step that a sensor looked at
+            return self._exploded(f"robot '{self.settings.robot.name}': the physics exploded at {self.plant.time:.3f} s")
+        interface.take(reading)
         reward = self._task.reward(state, command, previous, self._goal)
         terminated = self._task.done(state)
         truncated = self._count >= self.settings.steps
@@ -129,6 +130,11 @@ class Episodes:
             self._recent.append(state)
         self.over = terminated or truncated
         return interface.observation(self._goal), Outcome(reward, terminated, truncated, self._success() if self.over else None)
+
+    def _exploded(self, reason: str) -> tuple[list[float], Outcome]:
+        self.unstable_episodes += 1
+        self.over = True
+        return self.interface.observation(self._goal), Outcome(0.0, False, True, unstable=reason)
 
     def _success(self) -> bool | None:
         if self._recent is None:

@@ -28,6 +28,9 @@ class Row:
         found = self.values[key[1]]
         return Row(found) if isinstance(key[1], slice) else found
 
+    def __sub__(self, other: Row) -> Row:
+        return Row([one - another for one, another in zip(self.values, other.values, strict=True)])
+
 
 class Floats:
     """What the terms use of numpy, on floats."""

@@ -181,9 +181,6 @@ class RobotVectorEnv(VectorEnv[Any, Any, Any]):
             last[row] = board.final_observations[row].copy()
         return {"final_obs": last, "_final_obs": ended.copy(), "final_info": infos, "_final_info": ended.copy()}
 
-    def render(self) -> None:
-        """There is nothing to draw yet."""
-
     def close_extras(self, **kwargs: Any) -> None:
         """Ends the worker processes and gives the simulators' memory back."""
         self._runner.close()

@@ -35,8 +35,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measurements that are over in a moment; their figures mean nothing."""
     monkeypatch.setattr(simulator, "PHYSICS_STEPS", 500)
     monkeypatch.setattr(simulator, "REPEATS", 1)
-    monkeypatch.setattr(environments, "TASKS", (("cartpole", "swingup"),))
-    monkeypatch.setattr(environments, "COUNTS", (2,))
+    monkeypatch.setattr(environments, "TASKS", (("cartpole", "swingup", (2,)),))
     monkeypatch.setattr(environments, "STEPS", 20)
     monkeypatch.setattr(environments, "REPEATS", 1)
     monkeypatch.setattr(bags, "SECONDS", 1.0)

@@ -287,6 +287,28 @@ def test_the_goal_is_seen_and_can_be_set(bob: Bob, make: Make) -> None:
         env.reset(options={"goal": [1.0, 2.0]})
 
 
+@pytest.mark.parametrize("name", [SWINGUP, "forerun/panda-reach-v0", "forerun/husky-drive-v0"])
+def test_pictures_show_the_robot_and_change_nothing(make: Make, name: str) -> None:
+    blind, seen = make(name), make(name, render_mode="rgb_array")
+    wanted = run(blind, steps=10, seed=1)
+    assert blind.render() is None
+    seen.reset(seed=1)
+    before = seen.render()
+    assert same(run(seen, steps=10, seed=1), wanted)
+    after = seen.render()
+    assert before is not None and after is not None and after.shape == (360, 480, 3) and after.dtype == np.uint8
+    assert np.mean((after != after[0, 0]).any(axis=-1)) > 0.005 and not np.array_equal(before, after)
+
+
+def test_only_bullet_draws_pictures(make: Make) -> None:
+    env = make(SWINGUP, engine="mujoco", render_mode="rgb_array")
+    env.reset(seed=0)
+    with pytest.raises(InputError, match="make the environment with engine='bullet'"):
+        env.render()
+    with pytest.raises(InputError, match="render_mode 'human' is not available; allowed: None, rgb_array"):
+        RobotEnv("cartpole", render_mode="human")
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
