@@ -43,7 +43,7 @@ def portrait(spec: RobotSpec, pose: Mapping[str, float], width: int, height: int
     initial = spec.task().initial_position if spec.tasks else {}
     middles = {name: drawn.middle for name, drawn in initial.items()} | dict(pose)
     position = [middles.get(name, 0.0) for name in spec.joint_names]
-    plant = Plant(spec, randomize=False)
+    plant = Plant(spec.model_copy(update={"cameras": {"portrait": Camera()}}), randomize=False)  # or it would have no looks
     try:
         plant.reset(0, initial=(position, [0.0] * len(position)))
         assert isinstance(plant.engine, BulletEngine)

@@ -138,7 +138,7 @@ class RobotEnv(gymnasium.Env[Any, Any]):
 
 def _with_camera(robot: RobotSpec) -> RobotSpec:
     """``robot`` with a camera where its simulator would else leave out what can only be seen."""
-    return robot if robot.cameras or robot.ground is not None else robot.model_copy(update={"cameras": {"render": Camera()}})
+    return robot if robot.cameras else robot.model_copy(update={"cameras": {"render": Camera()}})
 
 
 def picture_of(plant: Plant) -> Picture:
