@@ -24,7 +24,9 @@ SEEDS = 1
 ENGINES = ("bullet", "mujoco_urdf")
 ROBOTS = ("pendulum", "cartpole")
 """Whose parameters are drawn and found again."""
-_EPISODES, _STEPS = 20, 250
+EPISODES, STEPS = 20, 250
+SEGMENTS, GENERATIONS = 200, 30
+"""Of the searches for known parameters and for the double pendulum's."""
 _SERVOS = ("stiffness", "servo_damping", "coulomb", "viscous", "delay")
 """What is sought of the SO-ARM101: gains, friction and delay; the rest stays as its robot.yaml has it."""
 SEARCHED_IN = "mujoco_urdf"
@@ -43,7 +45,7 @@ def measure(options: Options) -> Measurement:
                 rows += part(seed, options)
             except Unavailable as reason:
                 options.note(f"left out: {reason}")
-    settings = {"episodes": _EPISODES, "steps": _STEPS, "workers": _workers(), "search_on_logs": SEARCHED_IN}
+    settings = {"episodes": EPISODES, "steps": STEPS, "workers": _workers(), "search_on_logs": SEARCHED_IN}
     return Measurement("identify", rows, settings)
 
 
@@ -52,13 +54,13 @@ def known_truth(name: str, engine: str, seed: int, options: Options) -> list[Row
     spec = load_robot(name)
     truth = drawn_truth(spec, engine, seed)
     runs = collect(
-        spec.model_copy(update={"nominal": truth}), episodes=_EPISODES, seed=seed, steps=_STEPS, randomize=False, engine=engine
+        spec.model_copy(update={"nominal": truth}), episodes=EPISODES, seed=seed, steps=STEPS, randomize=False, engine=engine
     )
     try:
         trials = [run.trial(spec) for run in runs]
     finally:
         runs.close()
-    fit = _fit(spec, trials[:-4], trials[-4:], Settings(engine, 25, 200, 30, seed, _workers()), options)
+    fit = _fit(spec, trials[:-4], trials[-4:], Settings(engine, 25, SEGMENTS, GENERATIONS, seed, _workers()), options)
     rows: list[Row] = []
     for place, unknown in enumerate(fit.sought):
         told = unknown.name in fit.values
@@ -96,7 +98,7 @@ def double_pendulum(seed: int, options: Options) -> list[Row]:
     logs = load_split(options)
     trials = [trial for number, trial in enumerate(logs.train) if number % 5 != 4]
     judged = [trial for number, trial in enumerate(logs.train) if number % 5 == 4]
-    fit = _fit(logs.robot, trials, judged, Settings(SEARCHED_IN, 50, 150, 30, seed, _workers()), options)
+    fit = _fit(logs.robot, trials, judged, Settings(SEARCHED_IN, 50, SEGMENTS, GENERATIONS, seed, _workers()), options)
     parts = (("validation", logs.validation), ("unseen controller", logs.unseen))
     rows: list[Row] = []
     for engine in ENGINES:

@@ -34,7 +34,8 @@ def fingerprint(spec: RobotSpec, trials: Sequence[Trial], settings: Any) -> str:
 @dataclass
 class Checkpoint:
     """The state of a search: ``first`` is what the data told at the nominal values, ``left`` what they do not tell,
-    ``origin`` [P] and ``basis`` [n, n] where CMA-ES begins and in which steps, ``losses`` those of all its populations."""
+    ``origin`` [P] and ``basis`` [n, n] where CMA-ES begins and in which steps, ``losses`` those of all its populations. What is
+    not there yet is None; an origin without a basis is where the first linear steps ended."""
 
     path: Path | None
     fingerprint: str
@@ -60,14 +61,14 @@ class Checkpoint:
             told = data["first"]
             arrays = {name: np.array(told[name], float) for name in ("information", "effect", "singular", "directions")}
             first = Knowledge(tuple(told["names"]), **arrays, open=_left(told["open"]), noise=float(told["noise"]))
-            origin, basis = np.array(data["origin"], float), np.array(data["basis"], float)
+            origin, basis = (None if data[key] is None else np.array(data[key], float) for key in ("origin", "basis"))
             return cls(path, fingerprint, first, list(_left(data["left"])), origin, basis, data["losses"])
         except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: is no checkpoint of an identification ({error}); delete it to begin anew") from error
 
     def write(self) -> None:
         """Brings all of it to the disk, whole or not at all."""
-        if self.path is None or self.first is None or self.origin is None or self.basis is None:
+        if self.path is None or self.first is None:
             return
         first = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self.first).items()}
         first["open"] = [asdict(left) for left in self.first.open]
@@ -75,8 +76,8 @@ class Checkpoint:
             "fingerprint": self.fingerprint,
             "first": first,
             "left": [asdict(left) for left in self.left],
-            "origin": self.origin.tolist(),
-            "basis": self.basis.tolist(),
+            "origin": None if self.origin is None else self.origin.tolist(),
+            "basis": None if self.basis is None else self.basis.tolist(),
             "losses": self.losses,
         }
         write_file(self.path, json.dumps(data))

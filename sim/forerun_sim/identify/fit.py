@@ -192,9 +192,10 @@ class _Fitting:
         """The whole procedure, from where ``saved`` is."""
         nominal = nominal_coordinates(self._sought)
         self._choose_starts(nominal)
-        if saved.first is None or saved.origin is None or saved.basis is None:
+        if saved.basis is None:
             self._prepare(saved, nominal)
         else:
+            assert saved.origin is not None
             self._choose_starts(saved.origin)
         assert saved.first is not None
         best, curve, complete = self._search(saved)
@@ -207,9 +208,14 @@ class _Fitting:
 
     def _prepare(self, saved: Checkpoint, nominal: Array) -> None:
         """What the data tell, and where CMA-ES is to begin."""
-        self._note("sensitivities", 0.0, nominal)
-        saved.first = self._know(nominal)
-        near = self._descend(nominal, saved.first.told, 2)
+        if saved.first is None:
+            self._note("sensitivities", 0.0, nominal)
+            saved.first = self._know(nominal)
+            saved.write()
+        if saved.origin is None:
+            saved.origin = self._descend(nominal, saved.first.told, 2)
+            saved.write()
+        near = saved.origin
         self._choose_starts(near)
         self._note("sensitivities", 0.1, near)
         known = self._know(near)
