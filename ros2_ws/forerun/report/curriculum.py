@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from forerun.report.charts import AFTER, BEFORE, GREY, STYLE, svg
 from forerun_sim.curriculum import Row
@@ -63,6 +64,9 @@ def _range(axis: Axes, name: str, rows: Sequence[Row], settings: Curriculum) -> 
         axis.plot([row.episode for row in here], [row.value or 0.0 for row in here], ".", color=colour, markersize=3)
     if one.log:
         axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(NullFormatter())
     axis.set_ylabel(f"{name}\n(× nominal)" if one.relative else name)
 
 
