@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from forerun_sim.disturbances import Push, Pushes
 from forerun_sim.errors import InputError
 from forerun_sim.kinematics import Vector
 from forerun_sim.plant import Plant
 from forerun_sim.randomization import stream
-from forerun_sim.spec import RobotSpec
+from forerun_sim.spec import RobotSpec, load_robot
 
 Robot = Callable[..., RobotSpec]
 INERTIA = 0.02 + 0.5**2
@@ -126,3 +128,78 @@ def test_directions_do_not_depend_on_sizes(bob: Robot) -> None:
 
     for one, other in zip(small, large, strict=True):
         assert along(one) == pytest.approx(along(other)) and one.time == other.time
+
+
+CRATE = """<robot name="crate">
+  <link name="hull">
+    <inertial><origin xyz="0 0 0.02"/><mass value="2"/><inertia ixx="0.02" iyy="0.03" izz="0.04"/></inertial>
+    <collision><geometry><box size="0.4 0.3 0.2"/></geometry></collision>
+  </link>
+  <link name="arm">
+    <inertial><origin xyz="0.1 0 0.1"/><mass value="0.5"/><inertia ixx="0.002" iyy="0.002" izz="0.001"/></inertial>
+    <collision><origin xyz="0.3 0 -0.1"/><geometry><sphere radius="0.05"/></geometry></collision>
+  </link>
+  <joint name="lift" type="revolute"><parent link="hull"/><child link="arm"/><axis xyz="0 1 0"/>
+    <limit lower="-2" upper="2" effort="9" velocity="20"/></joint>
+</robot>"""
+SEEN_BY_CAMERAS = ("light_strength",)
+COORDINATES = [f"base_{part}" for part in ("x", "y", "z", "roll", "pitch", "yaw")]
+
+
+@pytest.fixture
+def crate(tmp_path: Path) -> RobotSpec:
+    """A crate with an arm, thrown upon the ground, with something of everything that a plant can have."""
+    (tmp_path / "crate.urdf").write_text(CRATE)
+    joints = [{"name": name, "type": "prismatic" if name[-2] == "_" else "continuous"} for name in COORDINATES]
+    lift = {"name": "lift", "type": "revolute", "interface": "position", "position": [-2.0, 2.0], "effort": 6.0}
+    robot = {
+        "format": 1,
+        "name": "crate",
+        "urdf": "crate.urdf",
+        "base": "floating",
+        "ground": {},
+        "joints": [*joints, lift],
+        "control": {"rate": 50, "physics_rate": 1000},
+        "sensors": {"imu": {"gyro_noise": 0.01, "accelerometer_noise": 0.1}, "position_noise": 0.001, "velocity_noise": 0.01},
+        "actuators": {
+            "stiffness": 20.0,
+            "damping": 1.0,
+            "lag": 0.004,
+            "no_load_speed": 9.0,
+            "armature": 0.002,
+            "backlash": 0.01,
+            "coulomb": {"lift": 0.2},
+        },
+        "disturbances": {"push_force": 3.0, "push_torque": 0.2, "push_interval": 0.2, "push_duration": 0.05},
+    }
+    (tmp_path / "robot.yaml").write_text(yaml.safe_dump(robot))
+    return load_robot(tmp_path)
+
+
+def test_nothing_that_can_be_randomized_is_without_effect(crate: RobotSpec) -> None:
+    plant = Plant(crate, randomize=False)
+    place = [0.0, 0.0, 0.3, 0.3, -0.2, 0.1, 0.4]
+    values = {key: value for key, value in plant.nominal.flat().items() if key not in SEEN_BY_CAMERAS}
+    around = {key: 0.6 for key in values if key.startswith("restitution")}
+    around |= {key: 0.1 for key in values if key.startswith("stiction.")}
+
+    def run(**changed: float) -> list[float]:
+        first = plant.reset(0, initial=(place, [1.0, 0.2, 0.0, 0.5, 0.0, 1.0, 0.0]), parameters=around | changed)
+        rows = [first, *(plant.step([0.4 + 0.8 * (step % 2)]) for step in range(50))]
+        seen: list[float] = []
+        for row in rows:
+            assert row is None or row.imu is not None
+            imu = [] if row is None or row.imu is None else [*row.imu.angular_velocity, *row.imu.specific_force]
+            seen += [-1.0] if row is None else [row.time, *row.position, *row.velocity, *row.effort, *imu]
+        return seen
+
+    nominal = run()
+    assert run() == nominal
+    assert len({key.partition(".")[0] for key in values}) >= 36
+    rates = {"dropout": 0.3, "period_jitter": 0.003, "link_friction": 0.1}
+    dead = [
+        key
+        for key, value in values.items()
+        if run(**{key: rates.get(key.partition(".")[0], 1.3 * around.get(key, value) or 0.03)}) == nominal
+    ]
+    assert not dead
