@@ -38,7 +38,7 @@ def principal_moments(link: Link) -> Matrix:
     diagonal = np.diag(matrix)
     # Where nothing is to be turned, nothing is to be rounded either: PyBullet compares exactly.
     straight = np.count_nonzero(matrix - np.diag(diagonal)) == 0
-    found: Matrix = np.sort(diagonal) if straight else np.linalg.eigvalsh(matrix)
+    found: Matrix = np.sort(diagonal) if straight else np.asarray(np.linalg.eigvalsh(matrix), dtype=np.float64)
     return found
 
 

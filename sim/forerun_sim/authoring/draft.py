@@ -30,6 +30,8 @@ from forerun_sim.urdf import Urdf, UrdfJoint
 _RATE, _PHYSICS = 50, 1000
 _UNITS = {"prismatic": ("m", "N"), "revolute": ("rad", "N m"), "continuous": ("rad", "N m")}
 GUESS = "GUESS"
+_WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
+"""What YAML takes for something else than text."""
 
 
 @dataclass
@@ -240,10 +242,7 @@ class Draft:
             "    initial_position:",
         ]
         lines += [*start, "    terms:", *kept, *upright, *still, *costs, "    success:"]
-        lines += [
-            f"      - {{ feature: {_text(f'position:{j.name}')}, bounds: [{home(j) - 0.1:g}, {home(j) + 0.1:g}] }}"
-            for j in driven
-        ]
+        lines += [_held(f"position:{joint.name}", (home(joint) - 0.1, home(joint) + 0.1)) for joint in driven]
         if not driven:
             return "tasks: {} # no joint is driven\n"
         link, chain = tip(self.urdf, self._drives.interface)
@@ -260,9 +259,7 @@ class Draft:
             position[names.index(name)] += 0.1 * (high - low) if position[names.index(name)] < 0.5 * (low + high) + 1e-9 else 0.0
         goal = Kinematics(self.urdf.frames(names)).point(np, position, link)
         shown = ", ".join(f"{value:.3f}" for value in goal)
-        terms = [
-            f"          {_term('tolerance', f'link:{link}.{axis}', goal=k, margin=0.1).strip()}" for k, axis in enumerate("xyz")
-        ]
+        places = [f"link:{link}.{axis}" for axis in "xyz"]
         return [
             f"  reach: # bring link '{link}' to a place; a goal is an input of the planner and may change at any time",
             "    duration: 5.0 # s",
@@ -274,9 +271,11 @@ class Draft:
             "      - kind: product # 1 at the goal",
             "        weight: 1.0",
             "        terms:",
-            *terms,
+            *(f"    {_term('tolerance', place, goal=k, margin=0.1)}" for k, place in enumerate(places)),
             *still,
             *costs,
+            "    success: # within 2 cm along each axis",
+            *(_held(place, (-0.02, 0.02), goal=k) for k, place in enumerate(places)),
         ]
 
 
@@ -295,22 +294,17 @@ def robot_name(text: str) -> str:
 
 def _text(value: str) -> str:
     """``value`` in YAML: plain where that is safe, else quoted."""
-    plain = re.fullmatch(r"[A-Za-z][\w./-]*", value) and value.lower() not in (
-        "y",
-        "n",
-        "yes",
-        "no",
-        "on",
-        "off",
-        "true",
-        "false",
-        "null",
-    )
+    plain = re.fullmatch(r"[A-Za-z][\w./-]*", value) and value.lower() not in _WORDS
     return value if plain else json.dumps(value)
 
 
 def _mapping(values: dict[str, float]) -> str:
     return "{ " + ", ".join(f"{_text(name)}: {value:g}" for name, value in values.items()) + " }" if values else "0.0"
+
+
+def _held(feature: str, bounds: tuple[float, float], **values: int) -> str:
+    given = "".join(f"{key}: {value}, " for key, value in values.items())
+    return f"      - {{ feature: {json.dumps(feature)}, {given}bounds: [{bounds[0]:g}, {bounds[1]:g}] }}"
 
 
 def _term(kind: str, feature: str, **values: float) -> str:

@@ -73,7 +73,7 @@ def drives(urdf: Urdf, tree: ElementTree.Element, interface: str | None) -> Driv
         if joint.mimics is not None:
             left_out[name] = f"follows '{joint.mimics}' by a gear (mimic), which PyBullet does not simulate: held at 0"
         elif joint.type != "continuous" and joint.lower is not None and joint.lower == joint.upper:
-            left_out[name] = "has limits that leave no room to move: held there"
+            left_out[name] = "has limits that leave no room to move: held at 0"
         elif stated and name not in stated:
             passive[name] = "has no transmission: taken as free"
         elif not stated and by_effort and not joint.effort:
