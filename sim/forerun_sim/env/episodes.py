@@ -5,24 +5,19 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from forerun_sim.env.interface import Interface
 from forerun_sim.env.scalar import ScalarTask
 from forerun_sim.env.settings import EnvSettings, checked_goal
 from forerun_sim.errors import InputError, UnstablePhysics
 from forerun_sim.plant import Plant
-from forerun_sim.tasks import TaskFunction
 
 OPTIONS = ("episode", "goal", "initial", "parameters")
 """What ``reset(options=...)`` takes."""
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a control step led to.
 
     Attributes:
@@ -57,8 +52,7 @@ class Episodes:
         self.interface = Interface(settings)
         self.unstable_episodes = 0
         self.over = True
-        self._function = TaskFunction(settings.robot, settings.task)
-        self._task = ScalarTask(self._function)
+        self._task = ScalarTask(settings.robot, settings.task)
         self._goal: tuple[float, ...] = settings.goal
         self._count = 0
         task, period = settings.robot.task(settings.task), settings.robot.control.period
@@ -123,8 +117,7 @@ class Episodes:
         if not math.isfinite(sum(state)):  # since the last physics step that a sensor looked at
             return self._exploded(f"robot '{self.settings.robot.name}': the physics exploded at {self.plant.time:.3f} s")
         interface.take(reading)
-        reward = self._task.reward(state, command, previous, self._goal)
-        terminated = self._task.done(state)
+        reward, terminated = self._task.judge(state, command, previous, self._goal)
         truncated = self._count >= self.settings.steps
         if self._recent is not None:
             self._recent.append(state)
@@ -137,9 +130,7 @@ class Episodes:
         return self.interface.observation(self._goal), Outcome(0.0, False, True, unstable=reason)
 
     def _success(self) -> bool | None:
-        if self._recent is None:
-            return None
-        return self._function.success(np.array(self._recent), self.settings.robot.control.period, np.array(self._goal))
+        return None if self._recent is None else self._task.success(self._recent, self._goal)
 
     def close(self) -> None:
         """Gives the engine's memory back. May be called twice."""

@@ -8,12 +8,14 @@ its task gets real arrays.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from forerun_sim.spec import RobotSpec
 from forerun_sim.tasks import TaskFunction
+from forerun_sim.tasks.features import Features, Reader
 
 
 class Row:
@@ -58,21 +60,62 @@ class Floats:
         return Row(values)
 
 
+class _Remembering(Features):
+    """Features that follow the chain of joints to a link once a state, however many terms look at it."""
+
+    def __init__(self, spec: RobotSpec) -> None:
+        super().__init__(spec)
+        self._known: dict[tuple[str, str], Reader] = {}
+
+    def link(self, name: str) -> Reader:
+        return self._once((name, ""), super().link)
+
+    def _direction(self, name: str, axis: str) -> Reader:
+        return self._once((name, axis), lambda link: super(_Remembering, self)._direction(link, axis))
+
+    def _once(self, key: tuple[str, str], make: Callable[[str], Reader]) -> Reader:
+        if key not in self._known:
+            self._known[key] = _remembered(make(key[0]))
+        return self._known[key]
+
+
+def _remembered(read: Reader) -> Reader:
+    """``read``, which is asked again only for another state than the last (another object: states are never changed)."""
+    last: Any = None
+    value: Any = None
+
+    def recall(xp: Any, state: Any, action: Any) -> Any:
+        nonlocal last, value
+        if state is not last:
+            last, value = state, read(xp, state, action)
+        return value
+
+    return recall
+
+
 class ScalarTask:
-    """Reward and termination of one state of a task, from plain lists of floats in physical units."""
+    """Reward, termination and success of a task of ``spec``, from plain lists of floats in physical units.
 
-    def __init__(self, function: TaskFunction) -> None:
-        self._function = function
+    Raises:
+        InputError: there is no such task, or its ``python`` class cannot be imported.
+    """
+
+    def __init__(self, spec: RobotSpec, name: str) -> None:
+        self._function = TaskFunction(spec, name, _Remembering(spec))
         # numpy's and the C library's sine differ in the last digit: one environment always takes the same way.
-        self._arrays = function.task.python is not None
+        self._arrays = self._function.task.python is not None
+        self._period = spec.control.period
 
-    def reward(self, state: list[float], action: list[float], previous: list[float], goal: Sequence[float]) -> float:
-        """Reward of reaching ``state`` [S] by ``action`` [A], which followed ``previous`` [A], with ``goal`` [G]."""
+    def judge(self, state: list[float], action: list[float], previous: list[float], goal: Sequence[float]) -> tuple[float, bool]:
+        """Reward of reaching ``state`` [S] by ``action`` [A], which followed ``previous`` [A], with ``goal`` [G], and whether
+        the state ends the episode."""
+        row = Row(state)
+        done = bool(self._function.done(Floats, row))
         if self._arrays:
             arrays = (np.array(values, dtype=float) for values in (state, action, previous, goal))
-            return float(self._function.reward(np, *arrays))
-        return float(self._function.reward(Floats, Row(state), Row(action), Row(previous), Row(goal)))
+            return float(self._function.reward(np, *arrays)), done
+        return float(self._function.reward(Floats, row, Row(action), Row(previous), Row(goal))), done
 
-    def done(self, state: list[float]) -> bool:
-        """Whether ``state`` [S] ends the episode."""
-        return bool(self._function.done(Floats, Row(state)))
+    def success(self, states: Sequence[list[float]], goal: Sequence[float]) -> bool:
+        """Whether a run that ended with ``states`` [T, S] held the goal as long as the task asks."""
+        return self._function.success(np.array(states), self._period, np.array(goal))

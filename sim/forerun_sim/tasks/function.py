@@ -24,12 +24,13 @@ class TaskFunction:
         InputError: there is no such task, or its ``python`` class cannot be imported.
     """
 
-    def __init__(self, spec: RobotSpec, name: str | None = None) -> None:
+    def __init__(self, spec: RobotSpec, name: str | None = None, features: Features | None = None) -> None:
+        """``features`` reads them, if not the usual one."""
         self.task = spec.task(name)
         self.name = next(known for known, task in spec.tasks.items() if task is self.task)
         self.goal_size = len(self.task.goal.names)
         self.default_goal: NDArray[np.float64] = np.array(self.task.goal.default, dtype=float)
-        features = Features(spec)
+        features = Features(spec) if features is None else features
         self._terms = [make_term(term, spec, self.name, features) for term in self.task.terms]
         if self.task.python is not None:
             self._terms.append(_python_term(self.task.python, spec, f"robot '{spec.name}': tasks.{self.name}.python"))

@@ -119,15 +119,15 @@ def test_rewards_on_floats_are_those_of_the_task(name: str) -> None:
     kwargs = gymnasium.spec(name).kwargs
     spec = load_robot(kwargs["robot"])
     function, random = TaskFunction(spec, kwargs["task"]), np.random.default_rng(3)
-    scalar = ScalarTask(function)
+    scalar = ScalarTask(spec, kwargs["task"])
     lower, upper = spec.action_limits(kwargs["task"])
     for _ in range(20):
         state = random.normal(0.0, 2.0, spec.state_size)
         action, previous = random.uniform(lower, upper), random.uniform(lower, upper)
         goal = random.normal(0.0, 1.0, function.goal_size)
-        reward = scalar.reward(state.tolist(), action.tolist(), previous.tolist(), goal.tolist())
+        reward, done = scalar.judge(state.tolist(), action.tolist(), previous.tolist(), goal.tolist())
         assert reward == pytest.approx(function.reward(np, state, action, previous, goal), rel=1e-9, abs=1e-12)
-        assert scalar.done(state.tolist()) == bool(function.done(np, state))
+        assert done == bool(function.done(np, state))
 
 
 def test_a_users_reward_class_gets_arrays(bob: Bob, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
