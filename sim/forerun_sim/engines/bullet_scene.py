@@ -157,9 +157,9 @@ class BulletScene:
             factor = mass / item.mass * parameters.inertia[name]
             moments = tuple(moment * factor for moment in self._inertia[name])
             friction, restitution = parameters.link_friction[name], parameters.restitution[name]
-            body = self.free[name].body
-            pybullet.changeDynamics(body, -1, mass=mass, localInertiaDiagonal=moments, physicsClientId=self._client)
-            pybullet.changeDynamics(body, -1, lateralFriction=friction, restitution=restitution, physicsClientId=self._client)
+            number, client = self.free[name].body, self._client
+            pybullet.changeDynamics(number, -1, mass=mass, localInertiaDiagonal=moments, physicsClientId=client)
+            pybullet.changeDynamics(number, -1, lateralFriction=friction, restitution=restitution, physicsClientId=client)
         for name, body in self.free.items():
             slots = self._slots[name]
             body.place([position[slot] for slot in slots], [velocity[slot] for slot in slots])
@@ -171,11 +171,11 @@ class BulletScene:
 
     def _balance(self, shifts: dict[str, Vector]) -> None:
         """Moves the objects' centres of mass by ``shifts`` [m]. PyBullet does so for new bodies alone; all are made anew, for
-        their order decides in which order contacts are solved."""
+        their order decides in which order contacts are solved. Removed backwards, each gets its number again."""
         if shifts == self._shifts:
             return
         self._shifts = shifts
-        for name in self._objects:
+        for name in reversed(self._objects):
             pybullet.removeBody(self.free[name].body, self._client)
         for name, item in self._objects.items():
             self.free[name].body = _object(self._client, item, shifts[name])
@@ -201,12 +201,12 @@ def _plane(client: int, ground: Ground) -> int:
 
 def _object(client: int, item: SceneObject, centre: Vector = ORIGIN) -> int:
     """The object in PyBullet, its centre of mass at ``centre`` [m] in its frame."""
+    sizes: dict[str, float | list[float]]
+    kind, sizes = pybullet.GEOM_SPHERE, {"radius": item.size[0]}
     if item.shape == "box":
         kind, sizes = pybullet.GEOM_BOX, {"halfExtents": [0.5 * length for length in item.size]}
     elif item.shape == "cylinder":
         kind, sizes = pybullet.GEOM_CYLINDER, {"radius": item.size[0], "height": item.size[1]}
-    else:
-        kind, sizes = pybullet.GEOM_SPHERE, {"radius": item.size[0]}
     shape = pybullet.createCollisionShape(kind, physicsClientId=client, **sizes)
     body: int = pybullet.createMultiBody(
         item.mass, shape, basePosition=(0.0, 0.0, _EMPTY), baseInertialFramePosition=centre, physicsClientId=client

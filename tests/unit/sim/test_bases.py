@@ -227,7 +227,7 @@ def test_a_base_inside_the_ground_is_lifted_onto_it(sled: Sled) -> None:
 )
 def test_what_robot_yaml_says_wrong_is_explained(sled: Sled, base: str, changes: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=r"robot\.yaml") as caught:
-        sled(base, **changes)  # type: ignore[arg-type]
+        sled(base, **changes)
     assert message in str(caught.value)
 
 
