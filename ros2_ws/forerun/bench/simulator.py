@@ -69,18 +69,22 @@ def _row(spec: RobotSpec, seed: int, long: bool) -> Row:
         def begin() -> None:
             varied.reset(0)
 
+        def again() -> None:
+            begin()
+            bare(efforts)
+
         taken = _seconds(
             {
                 "plant": lambda: _run(varied, commands),
                 "play": lambda: _run(loose, commands),
-                "bare": lambda: (begin(), bare(efforts)),
+                "bare": again,
                 "begin": begin,
                 "resets": lambda: [varied.reset(episode) for episode in range(50)],
             }
         )
         steps = len(efforts)
         per_step = {name: (taken[name] - taken["begin"]) / steps for name in ("plant", "play", "bare")}
-        row = {
+        row: dict[str, str | int | float] = {
             "robot": spec.name,
             "control_steps_per_s": round(1.0 / (per_step["plant"] * spec.control.substeps)),
             "physics_steps_per_s": round(1.0 / per_step["plant"]),
@@ -91,7 +95,9 @@ def _row(spec: RobotSpec, seed: int, long: bool) -> Row:
             "reset_steps": round(taken["resets"] / 50 / (per_step["plant"] * spec.control.substeps), 2),
             "seed": seed,
         }
-        return row | ({"memory_mib": round(_growth(varied, commands), 2)} if long else {})
+        if long:
+            row["memory_mib"] = round(_growth(varied, commands), 2)
+        return row
     finally:
         varied.close()
         loose.close()

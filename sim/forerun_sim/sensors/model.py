@@ -104,10 +104,10 @@ class SensorModel:
         values = np.array(true[:size] + earlier + true[size:])
         if self._random:
             values[:known] += noise[:known]
-        if self._drifts and self._before is not None:
-            wander = math.sqrt(max(time - self._before[0], 0.0))
-            self._bias = self._bias + wander * noise[3 * size : 4 * size]
         if self._bias is not None:
+            if self._drifts and self._before is not None:
+                wander = math.sqrt(max(time - self._before[0], 0.0))
+                self._bias = self._bias + wander * noise[3 * size : 4 * size]
             values[:encoded].reshape(-1, size)[:] += self._bias
         if self._position_quantum:
             _quantise(values[:encoded], self._position_quantum)

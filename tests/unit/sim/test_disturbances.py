@@ -113,6 +113,24 @@ def test_periods_vary_as_stated_and_stamps_tell_the_true_time(bob: Robot) -> Non
     assert not np.array_equal(times(1), first) and np.array_equal(times(0), first)
 
 
+@pytest.mark.parametrize("delay", [0.0, 0.007, 0.0135, 0.034])
+def test_late_readings_are_right_where_periods_vary(bob: Robot, delay: float) -> None:
+    plant = Plant(bob(disturbances={"period_jitter": 0.004}, sensors={"delay": delay}), randomize=False)
+    truth = Plant(bob(), randomize=False)
+    truth.reset(0, initial=([2.0], [0.0]))
+    states = [truth.true_state()]
+    for _ in range(1500):
+        truth.advance([1.0], 1)
+        states.append(truth.true_state())
+    plant.reset(0, initial=([2.0], [0.0]))
+    for _ in range(50):
+        reading = plant.step([1.0])
+        assert reading is not None
+        then = max(reading.time - delay, 0.0) / 0.001
+        expected = np.array([np.interp(then, np.arange(1501), column) for column in np.array(states).T])
+        assert [reading.position[0], reading.velocity[0]] == pytest.approx(expected, abs=1e-9)
+
+
 def test_a_period_is_never_shorter_than_a_physics_step(bob: Robot) -> None:
     plant = Plant(bob(disturbances={"period_jitter": 0.1}), randomize=False)
     stamps = [plant.reset(0).time] + [reading.time for _ in range(100) if (reading := plant.step([0.0])) is not None]
