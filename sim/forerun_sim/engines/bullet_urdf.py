@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO
 from xml.etree import ElementTree
 
-from forerun_sim.kinematics import Vector
+from forerun_sim.kinematics import ORIGIN, Vector
 from forerun_sim.urdf import Urdf
 from forerun_sim.urdf_shapes import find_mesh
 from forerun_sim.urdf_xml import read_urdf
 
 _NOTHING = '<inertial><mass value="0"/><inertia ixx="0" iyy="0" izz="0" ixy="0" ixz="0" iyz="0"/></inertial>'
+
+_HERE = "forerun:centre"
+"""Stands where a centre of mass is to be written."""
 
 
 class ShiftedUrdf:
@@ -24,34 +29,51 @@ class ShiftedUrdf:
     """
 
     def __init__(self, urdf: Urdf, shapes: bool) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="forerun-")
-        self._urdf = urdf
-        self._path = Path(self._folder.name) / "shifted.urdf"
-        self._tree = read_urdf(urdf.path)
-        self._origins: dict[str, ElementTree.Element] = {}
-        for link in self._tree.findall("link"):
+        tree = read_urdf(urdf.path)
+        self._links: list[str] = []
+        for link in tree.findall("link"):
             for shape in [*link.findall("visual"), *link.findall("collision")]:
                 if not shapes:
                     link.remove(shape)
             inertial = link.find("inertial")
             if inertial is not None:
-                origin = inertial.find("origin")
-                self._origins[link.get("name", "")] = ElementTree.SubElement(inertial, "origin") if origin is None else origin
+                found = inertial.find("origin")
+                origin = ElementTree.SubElement(inertial, "origin") if found is None else found
+                origin.set("xyz", _HERE)
+                self._links.append(link.get("name", ""))
             elif link.get("name") != urdf.root:
                 link.append(ElementTree.fromstring(_NOTHING))  # PyBullet would warn of it every time
-        for mesh in self._tree.iter("mesh"):
-            found = find_mesh(mesh.get("filename", ""), urdf.path)
-            if found is not None:
-                mesh.set("filename", str(found))
+        for element in [*tree.iter("mesh"), *tree.iter("texture")]:
+            file = find_mesh(element.get("filename", ""), urdf.path)
+            if file is not None:
+                element.set("filename", str(file))
+        self._urdf = urdf
+        self._parts = ElementTree.tostring(tree, encoding="unicode").split(_HERE)
+        self._file: IO[str] | None = None
 
     def write(self, shifts: Mapping[str, Vector]) -> Path:
         """The file where the links' centres of mass are off by ``shifts`` [m], each in its link's frame."""
-        for link, origin in self._origins.items():
-            moved = zip(self._urdf.links[link].com, shifts.get(link, (0.0, 0.0, 0.0)), strict=True)
-            origin.set("xyz", " ".join(repr(float(at + shift)) for at, shift in moved))
-        ElementTree.ElementTree(self._tree).write(self._path, encoding="unicode")
-        return self._path
+        if self._file is None:
+            self._file = _own_file()
+        text = [self._parts[0]]
+        for link, following in zip(self._links, self._parts[1:], strict=True):
+            (x, y, z), (dx, dy, dz) = self._urdf.links[link].com, shifts.get(link, ORIGIN)
+            text += [f"{x + dx!r} {y + dy!r} {z + dz!r}", following]
+        self._file.seek(0)
+        self._file.truncate()
+        self._file.write("".join(text))
+        self._file.flush()
+        return Path(self._file.name) if isinstance(self._file.name, str) else Path(f"/proc/self/fd/{self._file.name}")
 
     def close(self) -> None:
         """Removes the file. May be called twice."""
-        self._folder.cleanup()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _own_file() -> IO[str]:
+    """A file for this process alone: in memory where the system can, for opening one on a disk may take longer than loading."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("forerun.urdf"), "w", encoding="utf-8")
+    return tempfile.NamedTemporaryFile("w", suffix=".urdf", encoding="utf-8")
