@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ class Simulation:
         self._substeps = spec.control.substeps
         self._step = 1.0 / spec.control.physics_rate
         self._period = spec.control.period
+        self._names = spec.joint_names
         self._joints = len(spec.joints)
         sensors = self._plant.engine.hardware.sensors
         differs = sensors.velocity_source == "difference"
@@ -52,16 +54,19 @@ class Simulation:
             [K, S], or fewer rows where the physics exploded.
         """
         needed = self._memory(parameters)
-        before, given = before[-1 - needed :], given[len(given) - min(needed, len(given)) :]
+        before, given = before[-1 - needed :] - self._bias(parameters), given[len(given) - min(needed, len(given)) :]
         self._begin(parameters, before, np.concatenate([given, actions]))
         rows = self._placed(parameters, before[-1])
-        return self._reported(before[-1], self._run(len(given) * self._substeps, len(actions), rows))
+        found = self._reported(before[-1], self._run(len(given) * self._substeps, len(actions), rows))
+        return np.asarray(found + self._bias(parameters))
 
     def observe(self, parameters: Parameters, before: Array, given: Array) -> Array:
         """The state [S] in which the last row of ``before`` [P, S] was measured, from all of them: the simulation follows the
         log and is corrected in each row by a constant part of its error (``GAINS``). ``given`` [P - 1, A] as in ``predict``."""
         joints = self._joints
         to_place, to_speed, of_speed = GAINS
+        bias = self._bias(parameters)
+        before = before - bias
         self._begin(parameters, before[:1], given)
         state: Array = np.array(before[0])
         for row in range(len(given)):
@@ -69,12 +74,12 @@ class Simulation:
             found = self._run(row * self._substeps, 1, rows)
             reported = self._reported(state, found)
             if not len(reported):
-                return np.array(before[-1])
+                return np.asarray(before[-1] + bias)
             error = before[row + 1] - reported[0]
             state = np.array(found[-1].reshape(-1))
             state[:joints] += to_place * error[:joints]
             state[joints:] += to_speed / self._period * error[:joints] + of_speed * error[joints:]
-        return state
+        return np.asarray(state + bias)
 
     def measured(self, parameters: Parameters, before: Array, given: Array) -> Array:
         """The last row of ``before`` [P, S] as a start: a velocity made by differences, half its span late, is brought up to date
@@ -82,6 +87,7 @@ class Simulation:
         state: Array = np.array(before[-1])
         if not self._span or len(before) < 2:
             return state
+        before = before - self._bias(parameters)
         self._begin(parameters, before[:-1], given)
         rows = self._placed(parameters, before[-2])
         found = self._run((len(given) - 1) * self._substeps, 1, rows)
@@ -89,16 +95,22 @@ class Simulation:
             state[self._joints :] += (found[-1][1] - found[0][1]) / max(self._substeps - 1, 1) / self._step * 0.5 * self._span
         return state
 
+    def _bias(self, parameters: Parameters) -> Array:
+        """What the encoders read too much [S]; velocities know nothing of it."""
+        return np.array([parameters.position_bias[name] for name in self._names] + [0.0] * self._joints)
+
     def _memory(self, parameters: Parameters) -> int:
         """Control steps after which a command has no effect any more on what the drives do."""
-        longest = parameters.delay + 6.0 * max(parameters.lag.values(), default=0.0)
+        longest = parameters.delay + parameters.observation_delay + 6.0 * max(parameters.lag.values(), default=0.0)
         return math.ceil(longest / self._period + 1e-9) + 1
 
     def _begin(self, parameters: Parameters, before: Array, commands: Array) -> None:
         """Gives all ``commands`` [T, A] and lets the drives act on the measured states ``before`` [P, S], so that the commands
         that are under way and their lags are where they were."""
         actuators, substeps = self._actuators, self._substeps
-        actuators.reset(parameters, before[0, : self._joints].tolist())
+        # What is seen late looks like a command that acts late: of a log only the sum can be known.
+        late = replace(parameters, delay=parameters.delay + parameters.observation_delay)
+        actuators.reset(late, before[0, : self._joints].tolist())
         for row, command in enumerate(commands):
             actuators.give(command.tolist(), row * substeps)
         step, end = 0, (len(before) - 1) * substeps

@@ -16,6 +16,7 @@ from forerun_sim.identify import Knows, PlayedFactory, Settings, as_yaml, design
 from forerun_sim.identify.fit import nominal_values, sought_of
 from forerun_sim.identify.information import knowledge
 from forerun_sim.identify.segments import cut, yardstick
+from forerun_sim.identify.simulate import Simulation
 from forerun_sim.identify.unknowns import Unknown
 from forerun_sim.spec import Distribution, RobotSpec, load_robot
 from forerun_sim.trial import Trial
@@ -79,6 +80,24 @@ def test_what_cannot_be_told_apart_and_what_never_acts_is_named_and_left() -> No
     assert item.name in scale
     assert set(item.partners) & scale
     assert set(fit.values) == scale - {item.name}
+
+
+def test_a_prediction_is_what_the_sensors_report_of_the_true_plant() -> None:
+    shipped = load_robot("pendulum").sensors.model_copy(update={"position_noise": 0.0, "velocity_noise": 0.0})
+    difference = shipped.model_copy(update={"velocity_source": "difference", "rate": 100.0})
+    truth = {"position_bias.shoulder": 0.05, "observation_delay": 0.006, "delay": 0.013, "lag.shoulder": 0.02}
+    for sensors, most in ((shipped, 1e-3), (difference, 0.03)):
+        spec = pendulum(sensors=sensors, nominal=truth)
+        (trial,) = logs(spec, truth, episodes=1, steps=100)
+        states, actions = trial.states.astype(float), trial.actions.astype(float)
+        simulation = Simulation(spec, "bullet")
+        for row in (20, 50):
+            before, given = states[row - 15 : row + 1], actions[row - 15 : row]
+            start = simulation.measured(simulation.nominal, before, given)
+            whole = np.concatenate([before[:-1], start[None]])
+            predicted = simulation.predict(simulation.nominal, whole, given, actions[row : row + 20])
+            assert np.abs(predicted[:, 0] - states[row + 1 : row + 21, 0]).max() < most
+        simulation.close()
 
 
 def test_a_search_that_was_stopped_goes_on_to_the_same_result(tmp_path: Path) -> None:
