@@ -36,7 +36,7 @@ def nominal_parameters(spec: RobotSpec, hardware: Hardware, bodies: Bodies) -> P
     return Parameters(
         mass=dict(bodies.mass),
         inertia=dict.fromkeys(bodies.mass, 1.0),
-        com={f"{link}.{axis}": 0.0 for link in bodies.mass if link not in spec.objects for axis in "xyz"},
+        com={f"{link}.{axis}": 0.0 for link in bodies.mass for axis in "xyz"},
         link_friction=dict(bodies.friction),
         restitution=dict(bodies.restitution),
         damping=dict(bodies.damping),

@@ -372,7 +372,5 @@ def _check_links(spec: RobotSpec, urdf: Urdf, path: Path) -> None:
         named += [(where, link) for term in terms for link in (term.link, term.to) if link is not None]
         named += [(where, feature[5:].rpartition(".")[0]) for feature in task.features() if feature.startswith("link:")]
     for key, link in named:
-        if key == "randomization.com" and link in spec.objects:
-            raise InputError(f"{path}: {key}: the centre of mass of object '{link}' is in its middle: leave it out here")
         if link not in urdf.links and link not in spec.objects and (key, link) != ("randomization.texture", "ground"):
             raise InputError(f"{path}: {key}: no link named '{link}' in the URDF; {urdf.path} has: {', '.join(urdf.links)}")
