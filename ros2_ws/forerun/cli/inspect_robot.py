@@ -34,7 +34,7 @@ def inspect_robot(
     out.print(f"[bold]robot[/] {spec.name}: ", end="")
     out.print(spec.description, markup=False)
     out.print(f"{spec.folder}", markup=False)
-    engines = [] if spec.urdf is None else ["bullet", "mujoco_urdf"]
+    engines = [] if spec.urdf is None else ["bullet"] if spec.bodies else ["bullet", "mujoco_urdf"]
     engines += [] if spec.foreign is None else ["mujoco"]
     out.print(
         f"{number(spec.control.rate)} Hz, history {spec.control.history}, physics {number(spec.control.physics_rate)} Hz, "
