@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 from xml.etree import ElementTree
@@ -14,6 +15,8 @@ LARGEST = 200e6
 """Size [bytes] of a mesh file that nobody wants in a simulator."""
 _HEADER, _FACET = 84, 50
 _MOST_INPUTS = 100
+_INDEX = re.compile(rb"(?<=\s)-?\d+(?=[/\s]|\Z)")
+_LONGEST_INDEX = 15
 _FACES = ("triangles", "polylist", "polygons")
 _NEEDED = {
     "geometry": ("id",),
@@ -47,32 +50,41 @@ def mesh_points(path: Path) -> Points:
 
 
 def _obj(content: bytes) -> Points:
-    text = content.decode("utf-8", errors="replace")
-    corners = []
-    faces = 0
-    for line in text.splitlines():
-        if line.startswith("v "):
-            corners.append(line.split()[1:4])
-        elif line.startswith("f "):
-            faces += 1
-            _check_face(line, len(corners))
-    if not faces:
+    lines = [line for line in content.splitlines() if line[:2] in (b"v ", b"f ")]
+    corners = [line[2:].split()[:3] for line in lines if line[:1] == b"v"]
+    if len(corners) == len(lines):
         return np.zeros((0, 3))
+    # An index beyond the corners so far reads memory that is not the mesh's.
+    known, block = 0, []
+    for line in lines:
+        if line[:1] == b"f":
+            block.append(line[1:])
+        else:
+            if block:
+                _check_faces(block, known)
+                block = []
+            known += 1
+    _check_faces(block, known)
     try:
         return np.array(corners, dtype=float).reshape(-1, 3)
     except ValueError as error:
         raise ValueError("a corner ('v') is not three numbers: export the mesh again") from error
 
 
-def _check_face(line: str, corners: int) -> None:
-    for part in line.split()[1:]:
-        try:
-            index = int(part.partition("/")[0])
-        except ValueError:
-            index = 0
-        # Exporters write faces after their corners; an index beyond them reads memory that is not the mesh's.
-        if index == 0 or abs(index) > corners:
-            raise ValueError(f"its face '{line.strip()[:40]}' names a corner that it lacks: export the mesh again")
+def _check_faces(faces: list[bytes], corners: int) -> None:
+    if not faces:
+        return
+    text = b"\n".join(faces)
+    indices = _INDEX.findall(text)
+    if indices and len(indices) == len(text.split()) and max(map(len, indices)) < _LONGEST_INDEX:
+        numbers = np.abs(np.array(indices, dtype=np.int64))
+        if numbers.min() > 0 and numbers.max() <= corners:
+            return
+    for face in faces:
+        named = [part.partition(b"/")[0].removeprefix(b"-") for part in face.split()]
+        if not all(part.isdigit() and len(part) < _LONGEST_INDEX and 0 < int(part) <= corners for part in named):
+            shown = face.decode("utf-8", errors="replace").strip()[:40]
+            raise ValueError(f"its face 'f {shown}' names a corner that it lacks: export the mesh again")
 
 
 def _stl(content: bytes) -> Points:
