@@ -53,7 +53,8 @@ class BulletEngine:
         self._urdf = robot_urdf(spec)
         check_meshes(self._urdf)
         self._client = pybullet.connect(pybullet.DIRECT)
-        self._files = ShiftedUrdf(self._urdf, shapes=spec.ground is not None or bool(spec.bodies or spec.cameras))
+        touched = spec.ground is not None or bool(spec.bodies)
+        self._files = ShiftedUrdf(self._urdf, (["collision"] if touched else []) + (["visual"] if spec.cameras else []))
         driven = [(slot, joint) for slot, joint in enumerate(spec.joints) if joint.name not in spec.coordinates]
         self._slots = tuple(slot for slot, _ in driven)
         self._names = tuple(joint.name for _, joint in driven)
