@@ -26,6 +26,7 @@ from forerun_sim.authoring.guess import (
 from forerun_sim.kinematics import Kinematics
 from forerun_sim.spec.scene import PARTS, SHIFTS
 from forerun_sim.urdf import Urdf, UrdfJoint
+from forerun_sim.urdf_checks import inertia_about
 
 _RATE, _PHYSICS = 50, 1000
 _UNITS = {"prismatic": ("m", "N"), "revolute": ("rad", "N m"), "continuous": ("rad", "N m")}
@@ -57,6 +58,12 @@ class Draft:
     def drives(self) -> Drives:
         """Which joints are driven, and which are left out."""
         return self._drives
+
+    def hastiest(self) -> str:
+        """The driven joint whose effort is largest for what it moves, in words."""
+        moved = {name: max(inertia_about(self.urdf, self.urdf.joints[name])[1], 1e-12) for name in self._efforts}
+        name = max(self._efforts, key=lambda joint: self._efforts[joint] / moved[joint], default="")
+        return f"joint '{name}' has {self._efforts[name]:g} N m for {moved[name]:.2g} kg m^2" if name else "no joint is driven"
 
     def text(self) -> str:
         """robot.yaml. ``notes`` are complete afterwards."""
