@@ -96,6 +96,26 @@ def test_the_goal_pose_is_an_input_of_the_task(husky: RobotSpec) -> None:
     assert not task.success(rows, husky.control.period, np.array([0.0, 0.0, 0.0]))
 
 
+def test_a_simple_driver_reaches_the_goal_pose(plant: Plant) -> None:
+    """Turn towards the place, drive there, turn to the heading: a task that wheels and friction allow."""
+    task, period = TaskFunction(plant.spec, "drive"), plant.spec.control.period
+    goal = np.array([1.5, 0.8, 0.3])
+    reading = plant.reset(3, parameters={"push_force": 0.0})
+    states, arrived = [], False
+    for _ in range(round(16.0 / period)):
+        x, y, yaw = reading.position[:3]
+        away = math.hypot(goal[0] - x, goal[1] - y)
+        arrived = arrived or away < 0.1
+        aim = goal[2] if arrived else math.atan2(goal[1] - y, goal[0] - x)
+        error = math.remainder(aim - yaw, math.tau)
+        turn = np.clip(6.0 * error, -3.5, 3.5) if abs(error) > 0.05 else 0.0
+        ahead = 0.0 if arrived or abs(error) > 0.4 else min(3.0, 6.0 * away)
+        reading = plant.step([ahead - turn, ahead + turn, ahead - turn, ahead + turn]) or reading
+        states.append(plant.true_state())
+    assert task.success(np.array(states), period, goal)
+    assert not task.success(np.array(states), period, goal * 2.0)
+
+
 def test_episodes_show_its_pose_and_its_wheels_everywhere(husky: RobotSpec) -> None:
     recordings = list(collect(husky, episodes=6, seed=3, steps=100))
     assert len(recordings) == 6
