@@ -116,5 +116,5 @@ def _settle(draft: Draft, folder: Path, progress: Callable[[str], None]) -> None
         if draft.physics_rate > _FASTEST:
             raise InputError(
                 f"{draft.urdf.path}: its physics explodes even at {_FASTEST} Hz: the masses and inertias of neighbouring links"
-                f" differ too much, or effort limits are far too large for the bodies ({draft.hastiest()}); correct them in the URDF"
+                f" differ too much, or efforts are far too large for the bodies ({draft.hastiest()}); correct the URDF"
             )
