@@ -131,8 +131,7 @@ class RotorModel:
         """Accelerations and applied efforts of the step before the last."""
         self._damping = np.array([parameters.damping[name] + parameters.viscous[name] for name in joints])
         self._rotors = np.array(rotors) + self._step * self._damping
-        self._coulomb = np.array([parameters.coulomb[name] for name in joints])
-        self._rubs = [index for index, most in enumerate(self._coulomb) if most > 0]
+        self._rubs = [(index, parameters.coulomb[name]) for index, name in enumerate(joints) if parameters.coulomb[name] > 0]
         self._stiction = np.zeros(len(joints))
         self._renew(np.array(position))
 
@@ -147,6 +146,7 @@ class RotorModel:
         self._inverse = self._matrix.inverse(position.tolist())
         self._gain = np.linalg.inv(np.eye(len(position)) + self._inverse * self._rotors)
         self._reach = self._gain @ self._inverse
+        self._columns: list[list[float]] = self._reach.T.tolist()
 
     def efforts(self, effort: Sequence[float], position: Array, velocity: Array) -> list[float]:
         """What to apply [J] for the motors' ``effort`` [J] at the joints' ``position`` and ``velocity`` [J] now."""
@@ -158,16 +158,25 @@ class RotorModel:
         self._velocity, self._earlier = velocity, (change, self._applied)
         wanted = np.array(effort) - self._damping * velocity + self._stiction
         acceleration = self._gain @ free + self._reach @ wanted
-        for index in self._rubs:
-            most, kept = self._coulomb[index], self._stiction[index]
-            stop = (velocity[index] / step + acceleration[index]) / self._reach[index, index]
-            rubbing = min(max(kept - stop, -most), most)
-            acceleration += self._reach[:, index] * (rubbing - kept)
-            wanted[index] += rubbing - kept
-            self._stiction[index] = rubbing
+        if self._rubs:
+            rubbing, acceleration = self._rub(velocity, acceleration)
+            wanted += rubbing - self._stiction
+            self._stiction = rubbing
         self._applied = wanted - self._rotors * acceleration
         applied: list[float] = self._applied.tolist()
         return applied
+
+    def _rub(self, velocity: Array, acceleration: Array) -> tuple[Array, Array]:
+        """Dry friction [J], from that of the last step on, and the acceleration [J] with it: one sweep over the joints."""
+        rubbing, speeding, speeds = self._stiction.tolist(), acceleration.tolist(), (velocity / self._step).tolist()
+        for index, most in self._rubs:
+            kept, column = rubbing[index], self._columns[index]
+            found = min(max(kept - (speeds[index] + speeding[index]) / column[index], -most), most)
+            if found != kept:
+                rubbing[index] = found
+                change = found - kept
+                speeding = [was + gain * change for was, gain in zip(speeding, column, strict=True)]
+        return np.array(rubbing), np.array(speeding)
 
 
 def _resting(urdf: Urdf, joints: Sequence[str]) -> dict[str, bool]:
