@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from forerun_sim.collect import collect
@@ -160,6 +161,22 @@ def test_the_place_of_an_object_is_a_feature_for_rewards(pusher: Pusher) -> None
     assert reward.reward(np, state, action, action, reward.default_goal) == pytest.approx(-0.3, abs=1e-6)
     there = Kinematics(robot_urdf(spec).frames(spec.joint_names)).point(np, state[:4], "box", (0.05, 0.0, 0.0))
     assert np.allclose(there, [0.2 + 0.05 * math.cos(2.0), 0.1 + 0.05 * math.sin(2.0), 0.05])
+
+
+def test_the_way_from_the_hand_to_the_object_is_a_term_in_numpy_and_torch(pusher: Pusher) -> None:
+    spec = pusher(tasks={"push": {"terms": [{"kind": "distance", "link": "hand", "to": "box", "weight": 2.0}]}})
+    reward = TaskFunction(spec, "push").reward
+    state = np.array([*start(spec, slide=0.1, box_x=0.5, box_y=0.3)[0], *[0.0] * 4])
+    expected = -2.0 * math.sqrt(0.4**2 + 0.3**2 + 0.01**2)
+    action, goal = np.zeros(1), np.zeros(0)
+    assert reward(np, state, action, action, goal) == pytest.approx(expected, abs=1e-6)
+    tensors = [torch.tensor(values) for values in (state, action, action, goal)]
+    assert float(reward(torch, *tensors)) == pytest.approx(expected, abs=1e-6)
+    both = {"kind": "distance", "link": "hand", "to": "box", "goal": 0}
+    with pytest.raises(InputError, match="either the 'goal' index of its x or another link 'to'"):
+        pusher(tasks={"push": {"terms": [both]}})
+    with pytest.raises(InputError, match="no link named 'bax' in the URDF"):
+        pusher(tasks={"push": {"terms": [{"kind": "distance", "link": "hand", "to": "bax"}]}})
 
 
 def test_episodes_begin_with_the_object_where_the_task_puts_it(pusher: Pusher) -> None:
