@@ -125,7 +125,7 @@ def test_odd_joint_names_and_numbers_survive(tmp_path: Path) -> None:
     for joint, new in zip(data["joints"], renamed, strict=True):
         joint["name"] = new
     data["joints"][0] |= {"interface": "velocity", "velocity": 0.00001}
-    data = {key: value for key, value in data.items() if key not in ("urdf", "foreign", "tasks", "identify")}
+    data = {key: value for key, value in data.items() if key not in ("urdf", "foreign", "actuators", "identify", "tasks")}
     (tmp_path / "robot.yaml").write_text(yaml.safe_dump(data))
     file = dict(nodes(controllers_yaml(load_robot(tmp_path), "odd", "control.yaml")))
     assert file["guard"]["joints"] == file["joint_state_broadcaster"]["joints"] == renamed
