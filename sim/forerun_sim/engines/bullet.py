@@ -65,7 +65,12 @@ class BulletEngine:
         self._pushes: list[tuple[int, int, Vector, Vector]] = []
         self._shifts: dict[str, Vector] = {}
         self._loaded = 0
-        self._load(self._urdf.path)
+        if all(link.mass > 0 for link in self._urdf.links.values()):
+            self._load(self._urdf.path)
+        else:  # PyBullet would complain on standard output of each link without a mass
+            complete = ShiftedUrdf(self._urdf, ["collision", "visual"])
+            self._load(complete.write({}))
+            complete.close()
         self._indices = tuple(self._by_joint[joint.in_urdf or joint.name] for _, joint in driven)
         self._prepare()
         self._scene = BulletScene(spec, self._client, self._body)

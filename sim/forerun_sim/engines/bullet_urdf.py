@@ -14,7 +14,7 @@ from forerun_sim.urdf import Urdf
 from forerun_sim.urdf_shapes import find_mesh
 from forerun_sim.urdf_xml import read_urdf
 
-_NOTHING = '<inertial><mass value="0"/><inertia ixx="0" iyy="0" izz="0" ixy="0" ixz="0" iyz="0"/></inertial>'
+_NOTHING = '<inertial><mass value="{mass}"/><inertia ixx="{mass}" iyy="{mass}" izz="{mass}" ixy="0" ixz="0" iyz="0"/></inertial>'
 
 _HERE = "forerun:centre"
 """Stands where a centre of mass is to be written."""
@@ -42,8 +42,9 @@ class ShiftedUrdf:
                 origin = ElementTree.SubElement(inertial, "origin") if found is None else found
                 origin.set("xyz", _HERE)
                 self._links.append(link.get("name", ""))
-            elif link.get("name") != urdf.root:
-                link.append(ElementTree.fromstring(_NOTHING))  # PyBullet would warn of it every time
+            else:  # PyBullet would warn of it every time; it holds still what has a root without mass
+                mass = 0.0001 if link.get("name") == urdf.root else 0.0
+                link.append(ElementTree.fromstring(_NOTHING.format(mass=mass)))
         for element in [*tree.iter("mesh"), *tree.iter("texture")]:
             file = find_mesh(element.get("filename", ""), urdf.path)
             if file is not None:
