@@ -98,6 +98,8 @@ class BulletEngine:
 
     def _load(self, path: Path) -> None:
         fixed = self._spec.base == "fixed"
+        # What is written for one robot bears the name of what was written for another.
+        pybullet.setPhysicsEngineParameter(enableFileCaching=int(path == self._urdf.path), physicsClientId=self._client)
         try:
             # Links in an order of PyBullet's own: it simulates wrongly a link that stands before its parent.
             flags = pybullet.URDF_USE_INERTIA_FROM_FILE
@@ -136,10 +138,7 @@ class BulletEngine:
             pybullet.resetSimulation(physicsClientId=client)
         else:
             pybullet.removeBody(self._body, client)
-        # The file changes under its name.
-        pybullet.setPhysicsEngineParameter(enableFileCaching=0, physicsClientId=client)
         self._load(path)
-        pybullet.setPhysicsEngineParameter(enableFileCaching=1, physicsClientId=client)
         self._applied.clear()
         self._prepare()
         if fresh:
