@@ -71,9 +71,14 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         return self._episodes.unstable_episodes
 
     @property
+    def plant(self) -> Plant:
+        """The simulated robot; its ``randomization`` may be exchanged between episodes."""
+        return self._episodes.plant
+
+    @property
     def state(self) -> NDArray[np.float64]:
         """The true state [S] now, which no sensor shows: all positions, then all velocities, SI."""
-        return self._episodes.plant.true_state()
+        return self.plant.true_state()
 
     @property
     def command(self) -> NDArray[np.float64]:
@@ -98,7 +103,7 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         info = {
             "seed": self._episodes.seed,
             "episode_number": self._episodes.episode,
-            "parameters": self._episodes.plant.parameters,
+            "parameters": self.plant.parameters,
         }
         return np.array(observation, dtype=np.float32), info
 
@@ -128,7 +133,7 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         if self.render_mode is None:
             return None
         if self._view is None:
-            self._view = picture_of(self._episodes.plant)
+            self._view = _picture_of(self.plant)
         return self._view()
 
     def close(self) -> None:
@@ -141,7 +146,7 @@ def _with_camera(robot: RobotSpec) -> RobotSpec:
     return robot if robot.cameras else robot.model_copy(update={"cameras": {"render": Camera()}})
 
 
-def picture_of(plant: Plant) -> Picture:
+def _picture_of(plant: Plant) -> Picture:
     """What takes pictures of the robot in ``plant``."""
     from forerun_sim.engines.bullet import BulletEngine
     from forerun_sim.engines.bullet_view import BulletView

@@ -1,8 +1,8 @@
 """A process that runs a block of environments. It is told what to do on its standard input, one byte a step, and ends with it.
 
-The job, one message of JSON, comes first. Then ``STEP``, and ``RESET`` with a message, as often as it takes; each is answered by
-``DONE``, or by ``FAILED`` with a message of ``kind`` (input, other, or fatal: this process then ends) and ``text``. Observations
-and actions are in shared memory. Where the other side has gone, reading ends, and so does this process: nobody has to end it.
+The job, one message of JSON, comes first. Then ``STEP``, and ``RESET`` with a message, as often as it takes, and at last
+``QUIT``; each but that is answered by ``DONE``, or by ``FAILED`` with a message of ``kind`` (input, other, or fatal: this process
+then ends) and ``text``. Observations and actions are in shared memory. Where the other side has gone, this process ends too.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from forerun_sim.env.board import Board, Sizes
 from forerun_sim.env.settings import EnvSettings
 from forerun_sim.errors import ForerunError, InputError
 
-STEP, RESET, DONE, FAILED = b"s", b"r", b"d", b"f"
+STEP, RESET, QUIT, DONE, FAILED = b"s", b"r", b"q", b"d", b"f"
 _LENGTH = struct.Struct("<q")
 _AWAKE = 5e-5
 """Seconds of waiting before sleep: what most loops need from one step to the next, and too little to be in anybody's way."""
+_LOOK = 1000
+"""Milliseconds of sleep after which a worker looks whether the other process still lives."""
 
 
 class Gone(Exception):
@@ -85,12 +87,19 @@ def main() -> None:
         return
 
 
-def _await(orders: select.poll) -> None:
-    """Waits until there is something to read, awake for a moment, because a core that has gone to sleep needs 50 us to wake."""
+def _await(orders: select.poll, parent: int) -> None:
+    """Waits until there is something to read, awake for a moment, because a core that has gone to sleep needs 50 us to wake.
+
+    Raises:
+        Gone: the process ``parent`` has died. A child that it forked may hold its end of the pipe open.
+    """
     end = time.perf_counter() + _AWAKE
     while not orders.poll(0):
         if time.perf_counter() > end:
-            return
+            break
+    while not orders.poll(_LOOK):
+        if os.getppid() != parent:
+            raise Gone
 
 
 def _serve(job: dict[str, Any], answer: int) -> None:
@@ -101,8 +110,10 @@ def _serve(job: dict[str, Any], answer: int) -> None:
     orders.register(0, select.POLLIN)
     send(answer, DONE)
     while True:
-        _await(orders)
+        _await(orders, job["parent"])
         kind = receive(0)
+        if kind == QUIT:
+            return
         reset = message(0) if kind == RESET else None
         try:
             if reset is None:

@@ -132,7 +132,8 @@ def _start(memory: int, first: int, last: int, job: Mapping[str, Any]) -> _Worke
     assert process.stdin is not None
     one = _Worker(process, process.stdin.fileno(), hear, first, last)
     with suppress(worker.Gone):  # the first answer, which will not come, tells why
-        worker.send(one.tell, worker.STEP, {**job, "memory": memory, "answer": answer, "first": first, "last": last})
+        own = {"memory": memory, "answer": answer, "first": first, "last": last, "parent": os.getpid()}
+        worker.send(one.tell, worker.STEP, {**job, **own})
     return one
 
 
@@ -160,11 +161,13 @@ def _died(one: _Worker) -> ForerunError:
 
 
 def _end(workers: list[_Worker], owner: int) -> None:
-    """Closes the pipes, on which the processes end; those that take too long are killed. Only in the process that made them."""
+    """Tells the processes to end; those that take too long are killed. Only in the process that made them."""
     if os.getpid() != owner:
         return
     for one in workers:
         assert one.process.stdin is not None
+        with suppress(worker.Gone):
+            worker.send(one.tell, worker.QUIT)
         one.process.stdin.close()
         os.close(one.hear)
     for one in workers:

@@ -20,7 +20,7 @@ from forerun_sim.env import ENVIRONMENTS, RobotEnv, RobotVectorEnv, env_id, env_
 from forerun_sim.env.scalar import ScalarTask
 from forerun_sim.env.settings import EnvSettings
 from forerun_sim.errors import InputError
-from forerun_sim.spec import RobotSpec, load_robot
+from forerun_sim.spec import Randomization, RobotSpec, load_robot
 from forerun_sim.tasks import TaskFunction
 
 SHIPPED = tuple(name for name in ENVIRONMENTS if name != "forerun/robot-v0")
@@ -159,6 +159,12 @@ def test_reset_tells_seed_episode_and_plant(make: Make) -> None:
     assert info["parameters"]["mass.pole"] == 0.2 and np.allclose(env.state, [0.0, 1.0, 0.0, 0.0])
     nominal = make(SWINGUP, randomize=False)
     assert nominal.reset(seed=5)[1]["parameters"]["mass.pole"] == nominal.reset()[1]["parameters"]["mass.pole"]
+
+
+def test_what_varies_can_be_exchanged_between_episodes(make: Make) -> None:
+    env = make(SWINGUP)
+    env.plant.randomization = Randomization()
+    assert env.reset(seed=0)[1]["parameters"]["mass.pole"] == env.reset()[1]["parameters"]["mass.pole"]
 
 
 def test_without_a_seed_runs_differ(make: Make) -> None:

@@ -285,6 +285,21 @@ def test_workers_do_not_outlive_a_script_that_is_stopped(tmp_path: Path, kind: s
         assert "interrupted" in output and errors.count("Traceback") == 1
 
 
+def test_children_that_were_forked_keep_no_worker_alive(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    forking = "if os.fork() == 0:\n    print(os.getpid(), flush=True)\n    time.sleep(60)\nos.wait()\n"
+    script.write_text("import os, time\n" + SCRIPT.replace("try:\n    while", f"{forking}try:\n    while", 1))
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = (line for line in iter(process.stdout.readline, "") if not line.startswith("pybullet"))
+        workers, child = tuple(map(int, next(lines).split())), int(next(lines))
+        try:
+            process.kill()
+            assert gone(workers) and alive(child)
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
 def test_a_worker_that_fails_says_why_and_ends_the_others(bob: Bob, make: Make, tmp_path: Path, monkeypatch: Any) -> None:
     source = "class Fragile:\n    def __init__(self, spec):\n        pass\n\n"
     source += "    def reward(self, xp, state, action, previous_action, goal):\n"
