@@ -42,7 +42,7 @@ class Bullet:
     def weight(self, position: Array) -> Array:
         """Efforts [9] that hold arm and fingers at ``position`` [9]."""
         nothing = [0.0] * 9
-        found = pybullet.calculateInverseDynamics(self._body, position.tolist(), nothing, nothing, self._client)
+        found = pybullet.calculateInverseDynamics(self._body, position.tolist(), nothing, nothing, physicsClientId=self._client)
         return np.array(found)
 
     def inertia(self, position: Array) -> Array:
