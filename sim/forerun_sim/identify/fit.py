@@ -222,7 +222,7 @@ class _Fitting:
         saved.left = list(known.open)
         origin = nominal.copy()
         origin[list(known.told)] = near[list(known.told)]
-        saved.origin = self._descend(origin, known.told, 1) if saved.left else near
+        saved.origin = self._descend(origin, known.told, 2) if saved.left else near
         saved.basis = _basis(known)
         saved.write()
 
