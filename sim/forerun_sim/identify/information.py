@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 RANGE_PRECISION = 3.0
 """1 / variance of a number that is uniform between -1 and 1: what is known before there are data."""
-ENOUGH = 0.4
+ENOUGH = 0.45
 """Standard deviation, in coordinates, up to which the data are said to tell a parameter."""
 _LEAST_ERROR = 1e-3
 """Errors below this share of the states' spread are rounding of the simulation, not knowledge."""
