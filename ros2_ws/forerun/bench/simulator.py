@@ -47,7 +47,7 @@ def measure(options: Options) -> Measurement:
     for name in options.chosen([*ROBOTS, *crowds]):
         options.note(f"simulator: {name}")
         if name in crowds:
-            rows.append(_crowd(*CROWDS[crowds.index(name)]))
+            rows.append({**_crowd(*CROWDS[crowds.index(name)]), "seed": options.seeds[0]})
         else:
             rows.append(_row(load_robot(name), options.seeds[0], name in LONG))
     return Measurement("simulator", rows, {"engine": "bullet", "physics_steps": PHYSICS_STEPS, "repeats": REPEATS})

@@ -65,7 +65,7 @@ def difference(spec: RobotSpec, randomize: bool, random: bool) -> tuple[float, f
 
 
 @pytest.mark.parametrize("randomize", [False, True], ids=["nominal", "randomized"])
-@pytest.mark.parametrize("name", robots())
+@pytest.mark.parametrize("name", list(robots()))
 def test_both_engines_agree_on_every_shipped_robot(name: str, randomize: bool) -> None:
     spec = load_robot(name)
     position, velocity = BOUNDS.get(name, ELSE)
@@ -74,7 +74,7 @@ def test_both_engines_agree_on_every_shipped_robot(name: str, randomize: bool) -
         assert apart[0] < position and apart[1] < velocity, (random, apart)
 
 
-@pytest.mark.parametrize("name", robots())
+@pytest.mark.parametrize("name", list(robots()))
 def test_the_engines_know_the_same_robot(name: str) -> None:
     spec = load_robot(name)
     bullet, mujoco = (Plant(spec, engine=engine).nominal.flat() for engine in ("bullet", "mujoco_urdf"))
