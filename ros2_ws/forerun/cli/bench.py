@@ -62,7 +62,9 @@ def command(
     steps: Annotated[int, typer.Option(min=1, help="Control steps of each of pets' episodes.")] = 150,
     only: Annotated[
         str | None,
-        typer.Option(help="Rows of planner and simulator (names) or loop (rates), commas between; all if absent.", show_default=False),
+        typer.Option(
+            help="Rows of planner and simulator (names) or loop (rates), commas between; all if absent.", show_default=False
+        ),
     ] = None,
     keep: Annotated[
         Path | None, typer.Option(help="Folder of pets' trainings and episodes; a stopped run goes on there.", show_default=False)
