@@ -109,6 +109,7 @@ def _row(
     row: dict[str, str | int | float] = {
         "swaps": len(swaps),
         "refused": sum(event["kind"] == "refused" for event in events),
+        "reason": next((event["reason"] for event in events if event["kind"] == "refused"), ""),
         "rolled_back": sum(event["kind"] == "rollback" for event in events),
         "ticks": swaps[-1]["tick"] - first["tick"],
         "commands": int(between.sum()),
