@@ -79,7 +79,7 @@ def test_states_that_stay_away_stop_the_robot(processes: Processes, probe: Probe
     probe.until_status("running", OK)
     simulator.send(number)
     values = probe.until_status("old, allowed are 0.1 s", ERROR)
-    probe.until(lambda: probe.commands[-1][1] == [0.0], "the robot is stopped")
+    probe.until_command([0.0], "the robot is stopped")
     assert "old" in values["reason of the last stop"]
     probe.until_status("stopped: ", ERROR)
     if number == signal.SIGSTOP:

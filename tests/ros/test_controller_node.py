@@ -55,7 +55,7 @@ def test_lifecycle_and_safe_action_on_deactivate(processes: Processes, probe: Pr
     assert probe.transition("activate")
     probe.until(lambda: probe.commands and probe.commands[-1][1] == [7.0], "the plan's command is reached")
     assert probe.transition("deactivate")
-    probe.until(lambda: probe.commands[-1][1] == [0.0], "the safe action arrives")
+    probe.until_command([0.0], "the safe action arrives")
     count = len(probe.commands)
     assert probe.state() == "inactive"
     assert probe.transition("activate")
@@ -75,10 +75,10 @@ def test_signal_sends_the_safe_action_before_the_process_ends(
 ) -> None:
     probe.robot()
     controller = start(processes, probe, tiny_bundle(tmp_path / "pushing", Law(bias=(7.0,)), CART))
-    probe.until(lambda: probe.commands[-1][1] == [7.0], "the plan's command is reached")
+    probe.until_command([7.0], "the plan's command is reached")
     controller.send(number)
     controller.send(number)
-    probe.until(lambda: probe.commands[-1][1] == [0.0], "the safe action arrives")
+    probe.until_command([0.0], "the safe action arrives")
     assert controller.wait() == 0
     assert_limits_kept(probe)
     assert "Traceback" not in controller.output
@@ -88,18 +88,18 @@ def test_states_that_cannot_be_used_stop_the_robot(processes: Processes, probe: 
     robot = probe.robot()
     controller = start(processes, probe, tiny_bundle(tmp_path / "b", Law(gain=((1.0, 0.0, 0.0, 0.0),), bias=(0.0,)), CART))
     robot.set(["arm", "hinge", "slider"], [9.0, 0.0, 0.5], [0.0, 0.0, 0.0])
-    probe.until(lambda: probe.commands[-1][1] == [0.5], "joints in another order are understood")
+    probe.until_command([0.5], "joints in another order are understood")
     for names, position, reason in (
         (["slider", "hinge"], [math.nan, 0.0], ": position of joint 'slider' is nan"),
         (["slider", "tilt"], [0.5, 0.0], " has no joint 'hinge'; it has: slider, tilt"),
     ):
         robot.set(names, position, [0.0, 0.0])
         values = probe.until_status(f"stopped: joint_states{reason}", ERROR)
-        probe.until(lambda: probe.commands[-1][1] == [0.0], "the robot is stopped")
+        probe.until_command([0.0], "the robot is stopped")
         assert reason in values["reason of the last stop"]
         robot.set(["slider", "hinge"], [0.5, 0.0], [0.0, 0.0])
         assert probe.trigger("controller/reset").success
-        probe.until(lambda: probe.commands[-1][1] == [0.5], "it runs again")
+        probe.until_command([0.5], "it runs again")
     assert_limits_kept(probe)
     assert "Traceback" not in controller.output
 
@@ -110,7 +110,7 @@ def test_bug_in_the_loop_ends_in_the_safe_action_and_unconfigured(processes: Pro
     script = Path(__file__).parents[1] / "support" / "failing_controller.py"
     controller = processes.start([sys.executable, str(script)], "failing", bundle=str(bundle), autostart=True)
     probe.until(lambda: [7.0] in [command for _, command in probe.commands], "the plan's command is reached")
-    probe.until(lambda: probe.commands[-1][1] == [0.0], "the safe action arrives")
+    probe.until_command([0.0], "the safe action arrives")
     probe.until(lambda: probe.state() == "unconfigured", "the node is unconfigured")
     assert "ZeroDivisionError: a bug" in controller.output
     assert_limits_kept(probe)
@@ -128,10 +128,10 @@ def test_unwritable_stats_file_does_not_keep_the_robot_active(processes: Process
 def test_estop_latches_until_released_and_reset(processes: Processes, probe: Probe, bundle: Path) -> None:
     probe.robot()
     start(processes, probe, bundle)
-    probe.until(lambda: probe.commands[-1][1] == [6.0], "it pushes")
+    probe.until_command([6.0], "it pushes")
     probe.estop(True)
     probe.until_status("emergency stop", ERROR)
-    probe.until(lambda: probe.commands[-1][1] == [0.0], "it stands")
+    probe.until_command([0.0], "it stands")
     refused = probe.trigger("controller/reset")
     assert not refused.success and "release it first" in refused.message
     assert probe.transition("deactivate") and probe.transition("activate")
@@ -139,7 +139,7 @@ def test_estop_latches_until_released_and_reset(processes: Processes, probe: Pro
     probe.until_commands(20)
     assert {tuple(command) for _, command in probe.commands[-10:]} == {(0.0,)}
     assert probe.trigger("controller/reset").success
-    probe.until(lambda: probe.commands[-1][1] == [6.0], "it pushes again")
+    probe.until_command([6.0], "it pushes again")
     assert_limits_kept(probe)
 
 
@@ -152,7 +152,7 @@ def test_bundles_are_swapped_refused_and_rolled_back(processes: Processes, probe
     stats = tmp_path / "stats.json"
     probe.robot()
     controller = start(processes, probe, first, stats_file=str(stats), realtime_priority=20)
-    probe.until(lambda: probe.commands[-1][1] == [-6.0], "the first bundle decides")
+    probe.until_command([-6.0], "the first bundle decides")
     assert not probe.trigger("controller/rollback").success
     for text in (json.dumps({"uri": str(damaged)}), json.dumps({"uri": str(second), "sha256": "00"}), "nonsense"):
         probe.announce(text)
@@ -160,9 +160,9 @@ def test_bundles_are_swapped_refused_and_rolled_back(processes: Processes, probe
     probe.until_commands(5)
     assert probe.commands[-1][1] == [-6.0]
     probe.announce(json.dumps({"uri": second.as_uri(), "sha256": load(second).digest}), latched=False)
-    probe.until(lambda: probe.commands[-1][1] == [6.0], "the second bundle decides")
+    probe.until_command([6.0], "the second bundle decides")
     assert probe.trigger("controller/rollback").success
-    probe.until(lambda: probe.commands[-1][1] == [-6.0], "the first bundle decides again")
+    probe.until_command([-6.0], "the first bundle decides again")
     assert probe.transition("deactivate")
     figures = json.loads(stats.read_text())
     assert figures["swaps"] == 2 and figures["summary"]["missed"] == 0, figures["summary"]

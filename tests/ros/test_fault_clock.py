@@ -110,7 +110,7 @@ def test_loop_that_hangs_is_told_and_the_robot_can_still_be_stopped(processes: P
         probe.until_status("the control loop hangs; no commands are sent", ERROR)
         assert probe.commands[-1][1] == [PUSH]
         controller.send(signal.SIGTERM)
-        probe.until(lambda: probe.commands[-1][1] == [0.0], "the safe action arrives")
+        probe.until_command([0.0], "the safe action arrives")
         assert controller.wait() == 0
         commands_whole(probe)
         assert "Traceback" not in controller.output

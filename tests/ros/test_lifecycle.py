@@ -49,7 +49,7 @@ def to_active(probe: Probe) -> None:
 
 def stands_safely(probe: Probe) -> None:
     """The last command is the safe one, reached within the slew limit, and none follows it."""
-    probe.until(lambda: probe.commands[-1][1] == [0.0], "the safe action arrives")
+    probe.until_command([0.0], "the safe action arrives")
     values = [0.0, *(command[0] for _, command in probe.commands)]
     assert all(abs(after - before) <= STEP + 1e-9 for before, after in pairwise(values))
     count = len(probe.commands)

@@ -38,9 +38,9 @@ def start(processes: Processes, probe: Probe, tmp_path: Path, **parameters: obje
 def test_scale_is_raised_while_active(processes: Processes, probe: Probe, tmp_path: Path) -> None:
     probe.robot()
     controller = start(processes, probe, tmp_path, safety__scale=0.2)
-    probe.until(lambda: probe.commands[-1][1] == [2.0], "a fifth of the limit is reached")
+    probe.until_command([2.0], "a fifth of the limit is reached")
     assert set_number(probe, "safety.scale", 0.6).successful
-    probe.until(lambda: probe.commands[-1][1] == [6.0], "the new limit is reached")
+    probe.until_command([6.0], "the new limit is reached")
     refused = set_number(probe, "safety.stale_after", 7.0)
     assert not refused.successful and "parameters may only tighten it" in refused.reason
     refused = set_number(probe, "budget", 0.5)
@@ -54,20 +54,20 @@ def test_scale_is_raised_while_active(processes: Processes, probe: Probe, tmp_pa
 def test_states_trigger_the_ticks_and_their_absence_is_noticed(processes: Processes, probe: Probe, tmp_path: Path) -> None:
     robot = probe.robot()  # at twice the control rate
     start(processes, probe, tmp_path, trigger="state")
-    probe.until(lambda: probe.commands[-1][1] == [8.0], "the plan's command is reached")
+    probe.until_command([8.0], "the plan's command is reached")
     begin = len(probe.commands)
     probe.until_commands(100)
     taken = probe.commands[-1][0] - probe.commands[begin][0]
     assert len(probe.commands) - begin < 75 * taken + 10
     robot.silent = True
-    probe.until(lambda: probe.commands[-1][1] == [0.0], "the safe action arrives")
+    probe.until_command([0.0], "the safe action arrives")
     probe.until_status("stopped")
 
 
 def test_rights_that_are_refused_are_told_and_the_robot_runs(processes: Processes, probe: Probe, tmp_path: Path) -> None:
     probe.robot()
     controller = start(processes, probe, tmp_path, cpu_affinity=[4000], lock_memory=True)
-    probe.until(lambda: probe.commands[-1][1] == [8.0], "the plan's command is reached")
+    probe.until_command([8.0], "the plan's command is reached")
     assert "cpu_affinity: core 4000 is not this process's to use" in controller.output
 
 

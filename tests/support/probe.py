@@ -67,6 +67,10 @@ class Probe:
         self.until(said, f"the diagnostics say '{words}'")
         return said()[-1]
 
+    def until_command(self, values: list[float], what: str) -> None:
+        """Spins until the newest command is ``values``; there may be none yet."""
+        self.until(lambda: [command for _, command in self.commands[-1:]] == [values], what)
+
     def until_commands(self, count: int) -> None:
         """Spins until that many further commands have come."""
         goal = len(self.commands) + count
