@@ -149,7 +149,7 @@ class Sampler:
             group, least = quantity.name, quantity.metadata.get(LEAST, 0.0)
             value, distribution = getattr(nominal, group), getattr(randomization, group)
             for name, number in value.items() if isinstance(value, dict) else [("", value)]:
-                chosen = _of(distribution, name)
+                chosen = distribution_of(distribution, name)
                 if chosen is not None:
                     floor = -math.inf if least is None else least * number
                     self._draws.append((group, name, self._size, chosen, number, floor))
@@ -174,7 +174,7 @@ class Sampler:
         return plant
 
 
-def _of(distribution: Distribution | dict[str, Distribution] | None, name: str) -> Distribution | None:
+def distribution_of(distribution: Distribution | dict[str, Distribution] | None, name: str) -> Distribution | None:
     """The distribution of a name, or of the link whose part the name is."""
     if not isinstance(distribution, dict):
         return distribution

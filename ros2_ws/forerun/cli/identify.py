@@ -152,7 +152,14 @@ def _about(spec: RobotSpec, engine: str, train: list[Trial], judged: list[Trial]
         "simulated": f"{count} segments in {seconds:.0f} s, {count / max(busy, 1e-9):,.0f} a second",
         "held-out error before": ", ".join(f"k={k}: {value:.3f}" for k, value in fit.errors["before"].items()),
         "held-out error after": ", ".join(f"k={k}: {value:.3f}" for k, value in fit.errors["after"].items()),
+        **({"WARNING": _warning(fit)} if fit.worse else {}),
     }
+
+
+def _warning(fit: Fit) -> str:
+    """What a user must know before such estimates get anywhere near a robot."""
+    steps = ", ".join(f"k={k}" for k in fit.worse)
+    return f"held-out trials are predicted worse than before at {steps}: do not use this; give more bags of the one robot"
 
 
 def _report(fit: Fit, spec: RobotSpec, about: dict[str, str], out: Path) -> None:
@@ -178,6 +185,8 @@ def _print(fit: Fit, where: Console) -> None:
     for side, values in fit.errors.items():
         errors.add_row(side, *(f"{value:.4f}" for value in values.values()))
     where.print(errors)
+    if fit.worse:
+        where.print(f"WARNING: {_warning(fit)}", style="bold yellow", markup=False)
 
 
 def _result(fit: Fit, about: dict[str, str], out: Path) -> dict[str, Any]:
@@ -188,6 +197,7 @@ def _result(fit: Fit, about: dict[str, str], out: Path) -> dict[str, Any]:
         "parameters": {name: {"value": value, "interval": fit.interval(name)} for name, value in fit.values.items()},
         "not_told": {left.name: list(left.partners) for left in fit.knowledge.open},
         "held_out": fit.errors,
+        "worse_at": list(fit.worse),
         "training": fit.training,
     }
 

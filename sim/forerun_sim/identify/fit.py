@@ -99,6 +99,12 @@ class Fit:
         return {self.sought[place].name: found[self.sought[place].name] for place in self.knowledge.told}
 
     @property
+    def worse(self) -> tuple[int, ...]:
+        """Numbers of steps after which held-out trials are predicted worse than before, or not at all."""
+        before, after = self.errors["before"], self.errors["after"]
+        return tuple(k for k in after if not after[k] <= before[k])
+
+    @property
     def deviations(self) -> dict[str, float]:
         """Standard deviation, in coordinates, of each estimate."""
         told = self.knowledge.told

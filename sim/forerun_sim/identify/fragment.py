@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from forerun_sim.identify.fit import Fit
-from forerun_sim.randomization import Parameters
+from forerun_sim.randomization import Parameters, distribution_of
 from forerun_sim.spec import Distribution, RobotSpec
 
 _LEAST = 0.02
@@ -51,17 +51,11 @@ def _merged(spec: RobotSpec, ranges: Mapping[str, dict[str, Any]], nominal: Mapp
             merged[quantity] = found[""]
         elif found:
             names = [name.partition(".")[2] for name in nominal if name.startswith(f"{quantity}.")]
-            kept = {name: _of(was, name) for name in names if name not in found}
+            kept = {name: distribution_of(was, name) for name in names if name not in found}
             merged[quantity] = found | {name: _data(old) for name, old in kept.items() if old is not None}
         elif was is not None:
             merged[quantity] = {name: _data(old) for name, old in was.items()} if isinstance(was, dict) else _data(was)
     return merged
-
-
-def _of(distribution: Distribution | dict[str, Distribution] | None, name: str) -> Distribution | None:
-    if not isinstance(distribution, dict):
-        return distribution
-    return distribution.get(name) or distribution.get(name.rpartition(".")[0])
 
 
 def _data(distribution: Distribution) -> dict[str, Any]:

@@ -99,3 +99,19 @@ def test_what_is_wrong_is_said_by_name(bag: Path, tmp_path: Path) -> None:
     assert run.returncode == 2
     assert "identify.mass.leg: no such parameter" in run.stderr
     assert not (tmp_path / "fit.yaml").exists()
+
+
+def test_a_fit_that_predicts_other_trials_worse_says_so_wherever_it_is_read(bag: Path, tmp_path: Path) -> None:
+    # The trials held out are of the robot as its robot.yaml has it, those to learn from of a heavier one.
+    spec, other = load_robot("pendulum"), tmp_path / "other"
+    runs = collect(spec, episodes=2, seed=5, steps=80, randomize=False)
+    write_trials(other, runs, spec)
+    runs.close()
+    out, figures = tmp_path / "fit.yaml", tmp_path / "fit.json"
+    run = identify(bag, out, "--generations", "1", "--json", figures, "--hold-out", other)
+    assert run.returncode == 0, run.stderr
+    assert 10 in json.loads(figures.read_text())["worse_at"]
+    assert "predicted worse than before" in " ".join(run.stdout.split())
+    assert (
+        "predicted worse than before" in out.read_text() and "predicted worse than before" in (tmp_path / "fit.html").read_text()
+    )
