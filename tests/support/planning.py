@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from tests.support import slider
 
 from forerun_models.dynamics.ensemble import Ensemble
+from forerun_models.dynamics.features import Features
 from forerun_models.export.export import act_inputs, act_outputs
 from forerun_models.planners.problem import Problem
 from forerun_models.planners.rollout import Propagation, Rollout
@@ -26,7 +27,7 @@ _PROPAGATION: dict[str, Propagation] = {"ts1": "switch", "tsinf": "stay", "mean"
 def linear_model(a: ArrayLike, b: ArrayLike, members: Sequence[float] = (1.0, 1.0)) -> Ensemble:
     """Predicts x' = a x + gain b u exactly, with a gain for each member; no joint turns for ever."""
     a, b = np.asarray(a, float), np.asarray(b, float)
-    model = Ensemble([False] * (len(a) // 2), b.shape[1], 1, len(members), 4, 1)
+    model = Ensemble(Features([False] * (len(a) // 2), b.shape[1], 1), len(members), 4, 1)
     for parameter in (*model.weights, *model.biases):
         parameter.data.zero_()
     for linear, gain in zip(model.linear.data, members, strict=True):
@@ -37,7 +38,7 @@ def linear_model(a: ArrayLike, b: ArrayLike, members: Sequence[float] = (1.0, 1.
 def random_model(joints: Sequence[bool], actions: int, history: int, members: int, seed: int, scale: float = 1.0) -> Ensemble:
     """Untrained; its differences of a step are about ``scale`` tenths. ``joints``: whether each may turn for ever."""
     generator = torch.Generator().manual_seed(seed)
-    model = Ensemble(joints, actions, history, members, 8, 1)
+    model = Ensemble(Features(joints, actions, history), members, 8, 1)
     model.reset_parameters(generator)
     features = model.features
     features.input_mean.copy_(0.1 * torch.randn(features.size, generator=generator))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from forerun_models.dynamics.features import Features
+from forerun_models.dynamics.features import FeatureMap
 
 _SOFT_BOUNDS = (-12.0, 2.0)
 """Of the log-variance of standardised differences."""
@@ -23,19 +23,17 @@ class Ensemble(nn.Module):
     """E networks of equal shape over a history of K rows.
 
     Args:
-        continuous: per joint, whether its position is an angle without limits.
-        actions: A.
-        history: K.
+        features: what they see of it.
         members: E.
         hidden: units of a hidden layer.
         layers: hidden layers.
     """
 
-    def __init__(self, continuous: Sequence[bool], actions: int, history: int, members: int, hidden: int, layers: int):
+    def __init__(self, features: FeatureMap, members: int, hidden: int, layers: int):
         super().__init__()
-        self.features = Features(continuous, actions, history)
+        self.features = features
         self.members = members
-        self.state_size = 2 * len(continuous)
+        self.state_size = features.state_size
         sizes = [self.features.size, *[hidden] * layers, 2 * self.state_size]
         self.weights = nn.ParameterList(nn.Parameter(torch.empty(members, a, b)) for a, b in itertools.pairwise(sizes))
         self.biases = nn.ParameterList(nn.Parameter(torch.zeros(members, 1, b)) for b in sizes[1:])

@@ -18,33 +18,35 @@ _MARGIN = 1.5
 _UNBOUNDED = 1e9
 
 
-class Features(nn.Module):
+class FeatureMap(nn.Module):
     """Turns rows of a history into standardised network inputs, and network outputs into the next state.
 
     Args:
-        continuous: per joint, whether its position is an angle without limits.
+        angles: [S, n] sums of the state's numbers that enter as sine and cosine.
+        speeds: [S, m] sums that enter as squares.
+        direct: numbers of the state that enter as they are.
+        bounded: numbers whose predictions stay near the training data.
         actions: A.
         history: K, rows that the network sees.
     """
 
-    def __init__(self, continuous: Sequence[bool], actions: int, history: int):
+    def __init__(self, angles: Tensor, speeds: Tensor, direct: Sequence[int], bounded: Sequence[int], actions: int, history: int):
         super().__init__()
-        self.joints, self.actions, self.history = len(continuous), actions, history
-        self.sliding = [i for i, flag in enumerate(continuous) if not flag]
-        self.angle_map: Tensor = nn.Buffer(_angles(continuous))
-        self.speed_map: Tensor = nn.Buffer(_speeds(continuous))
-        angles, speeds = self.angle_map.shape[1], self.speed_map.shape[1]
-        self.products = 2 * angles * (speeds + actions)
-        newest = 2 * angles + speeds + len(self.sliding) + self.joints
-        self.size = newest + (history - 1) * 2 * self.joints + history * actions + self.products
+        self.state_size, self.actions, self.history = len(angles), actions, history
+        self.direct, self.bounded = list(direct), list(bounded)
+        self.angle_map: Tensor = nn.Buffer(angles)
+        self.speed_map: Tensor = nn.Buffer(speeds)
+        self.products = 2 * angles.shape[1] * (speeds.shape[1] + actions)
+        newest = 2 * angles.shape[1] + speeds.shape[1] + len(self.direct)
+        self.size = newest + (history - 1) * self.state_size + history * actions + self.products
         self.input_mean: Tensor = nn.Buffer(torch.zeros(self.size))
         self.input_std: Tensor = nn.Buffer(torch.ones(self.size))
-        self.target_mean: Tensor = nn.Buffer(torch.zeros(2 * self.joints))
-        self.target_std: Tensor = nn.Buffer(torch.ones(2 * self.joints))
-        # Where predictions end: the largest velocity of the training data and a margin; positions go on.
-        self.fastest: Tensor = nn.Buffer(torch.full((2 * self.joints,), _UNBOUNDED))
+        self.target_mean: Tensor = nn.Buffer(torch.zeros(self.state_size))
+        self.target_std: Tensor = nn.Buffer(torch.ones(self.state_size))
+        # Where predictions end: the largest value of the training data and a margin.
+        self.fastest: Tensor = nn.Buffer(torch.full((self.state_size,), _UNBOUNDED))
         # Yardstick of errors: the spread of the training states, per dimension.
-        self.state_std: Tensor = nn.Buffer(torch.ones(2 * self.joints))
+        self.state_std: Tensor = nn.Buffer(torch.ones(self.state_size))
 
     def raw(self, states: Sequence[Tensor], actions: Sequence[Tensor]) -> Tensor:
         """Inputs before standardisation.
@@ -59,7 +61,7 @@ class Features(nn.Module):
         newest = states[-1]
         angle, speed = newest @ self.angle_map, newest @ self.speed_map
         wave, square = torch.cat([torch.sin(angle), torch.cos(angle)], dim=-1), speed * speed
-        parts = [wave, square, newest[..., self.sliding], newest[..., self.joints :]]
+        parts = [wave, square, newest[..., self.direct]]
         parts += [older - newest for older in states[:-1]]
         parts += list(actions)
         drive = torch.cat([square, actions[-1]], dim=-1)
@@ -73,8 +75,8 @@ class Features(nn.Module):
     def next_state(self, newest: Tensor, output: Tensor) -> Tensor:
         """The state [..., S] that follows ``newest`` when the network says ``output`` [..., S] (standardised difference).
 
-        No velocity leaves the training data by more than a margin: beyond it a rollout would feed on its own squares until it
-        overflows.
+        What is bounded leaves the training data by no more than a margin: beyond it a rollout would feed on its own squares until
+        it overflows.
         """
         following = newest + output * self.target_std + self.target_mean
         return torch.clamp(following, min=-self.fastest, max=self.fastest)
@@ -90,10 +92,40 @@ class Features(nn.Module):
             std = torch.where(std > 1e-6, std, torch.ones_like(std))
             getattr(self, f"{name}_mean").copy_(values.mean(dim=0))
             getattr(self, f"{name}_std").copy_(std)
-        largest = states[..., self.joints :].abs().amax(dim=(0, 1))
-        self.fastest[self.joints :] = torch.where(largest > 1e-6, _MARGIN * largest, _UNBOUNDED)
+        largest = states[..., self.bounded].abs().amax(dim=(0, 1))
+        self.fastest[self.bounded] = torch.where(largest > 1e-6, _MARGIN * largest, _UNBOUNDED)
         spread = states[:, -1].std(dim=0)
         self.state_std.copy_(torch.where(spread > 1e-6, spread, torch.ones_like(spread)))
+
+
+class Features(FeatureMap):
+    """Of a robot's state, all positions and then all velocities; velocities are bounded, positions go on.
+
+    Args:
+        continuous: per joint, whether its position is an angle without limits.
+        actions: A.
+        history: K, rows that the network sees.
+    """
+
+    def __init__(self, continuous: Sequence[bool], actions: int, history: int):
+        joints = len(continuous)
+        sliding = [i for i, flag in enumerate(continuous) if not flag]
+        velocities = range(joints, 2 * joints)
+        super().__init__(_angles(continuous), _speeds(continuous), [*sliding, *velocities], velocities, actions, history)
+
+
+class Vectors(FeatureMap):
+    """Of states of which nothing is known but their size, such as the observations of any environment: they enter as they are,
+    and all are bounded.
+
+    Args:
+        size: S.
+        actions: A.
+        history: K, rows that the network sees.
+    """
+
+    def __init__(self, size: int, actions: int, history: int = 1):
+        super().__init__(torch.zeros(size, 0), torch.zeros(size, 0), range(size), range(size), actions, history)
 
 
 def _angles(continuous: Sequence[bool]) -> Tensor:

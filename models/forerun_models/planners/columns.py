@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from forerun_models.dynamics.features import Features
+from forerun_models.dynamics.features import FeatureMap
 
 
 class Columns:
@@ -18,9 +18,9 @@ class Columns:
         count: of all.
     """
 
-    def __init__(self, features: Features):
+    def __init__(self, features: FeatureMap):
         self._features = features
-        self._size = 2 * features.joints
+        self._size = features.state_size
         self._angles, self._speeds = features.angle_map.shape[1], features.speed_map.shape[1]
         self._row = self._size + features.actions
         # Squares exist where waves do, and only there (see ``Features``).
@@ -35,7 +35,7 @@ class Columns:
         """Matrix [count, size] and constant [size] that make the ensemble's standardised inputs of the columns."""
         features, size = self._features, self._size
         columns = [*range(self.window)]
-        columns += [self.newest + index for index in (*features.sliding, *range(features.joints, size))]
+        columns += [self.newest + index for index in features.direct]
         first_old = len(columns)
         old = range(features.history - 1)
         columns += [self.window + row * self._row + index for row in old for index in range(size)]

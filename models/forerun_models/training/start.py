@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from forerun_models.dynamics.ensemble import Ensemble
+from forerun_models.dynamics.features import Features
 from forerun_models.recipe import ModelSettings
 from forerun_models.training.windows import Windows
 from forerun_sim.spec import RobotSpec
@@ -12,14 +13,9 @@ from forerun_sim.spec import RobotSpec
 
 def build(robot: RobotSpec, settings: ModelSettings) -> Ensemble:
     """An ensemble of the right shape for ``robot``, weights not yet drawn."""
-    model = Ensemble(
-        continuous=[joint.type == "continuous" for joint in robot.joints],
-        actions=robot.action_size,
-        history=settings.history or robot.control.history,
-        members=settings.members,
-        hidden=settings.hidden,
-        layers=settings.layers,
-    )
+    continuous = [joint.type == "continuous" for joint in robot.joints]
+    features = Features(continuous, robot.action_size, settings.history or robot.control.history)
+    model = Ensemble(features, settings.members, settings.hidden, settings.layers)
     model.elites = torch.arange(settings.elites)
     return model
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from forerun_models.dynamics.ensemble import Ensemble
+from forerun_models.dynamics.features import Features
 from forerun_models.export.graphs import DynamicsGraph
 
 
@@ -13,7 +14,7 @@ def unstable(history: int = 2) -> tuple[DynamicsGraph, tuple[torch.Tensor, torch
     generator = torch.Generator().manual_seed(0)
     states = 4 * torch.rand(256, history + 1, 2, generator=generator) - 2
     actions = torch.rand(256, history, 1, generator=generator)
-    model = Ensemble([True], 1, history, members=3, hidden=8, layers=1)
+    model = Ensemble(Features([True], 1, history), members=3, hidden=8, layers=1)
     model.features.fit(states, actions)
     model.linear.data.fill_(3.0)
     rows = torch.cat([states[:, :history], actions], dim=2)

@@ -1,0 +1,34 @@
+"""An ensemble over vectors of which nothing is known but their size, and rollouts of it for planning."""
+
+from __future__ import annotations
+
+import torch
+
+from forerun_models.dynamics.ensemble import Ensemble
+from forerun_models.dynamics.features import Vectors
+from forerun_models.planners.rollout import Rollout
+
+
+def fitted(history: int) -> Ensemble:
+    """Random weights over 5 numbers and 2 actions, standardised by random data."""
+    generator = torch.Generator().manual_seed(0)
+    features = Vectors(5, 2, history)
+    features.fit(torch.randn(64, history + 1, 5, generator=generator) * 3 + 1, torch.rand(64, history, 2, generator=generator))
+    model = Ensemble(features, members=3, hidden=8, layers=2)
+    model.reset_parameters(generator)
+    model.linear.data.copy_(0.1 * torch.randn(model.linear.shape, generator=generator))
+    return model.eval()
+
+
+@torch.no_grad()
+def test_the_planners_rollout_predicts_what_the_ensemble_of_vectors_predicts() -> None:
+    for history in (1, 2):
+        model = fitted(history)
+        states = [torch.randn(5) for _ in range(history)]
+        past = [torch.rand(2) for _ in range(history - 1)]
+        actions = torch.rand(4, 2, 6)
+        rolled = Rollout(model)(states, past, actions)
+        wide = [state.expand(3, 6, 5) for state in states]
+        given = [action.expand(3, 6, 2) for action in past]
+        expected = model.rollout(wide, given, [action.T.expand(3, 6, 2) for action in actions])
+        assert torch.allclose(rolled.transpose(2, 3), torch.stack(expected), atol=1e-4)
