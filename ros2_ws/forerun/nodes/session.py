@@ -188,6 +188,8 @@ class Session:
         self.statistics.missed = self.pacer.missed
         self._record(tick)
         self.controller.rehearse(tick)
+        if len(self.controller.succession.retired) > _KEPT_BUNDLES:
+            self.controller.succession.retired.popleft()
         if self.phase is not None and isinstance(self.pacer, MonotonicPacer):
             self.pacer.shift(self.phase.correction(begin * 1e-9))
 
@@ -252,13 +254,14 @@ class Session:
     def news(self) -> list[tuple[str, str]]:
         """What happened to bundles since the last call, as (kind, text); frees those that are no longer needed.
 
-        ONNX Runtime holds the interpreter while it frees a graph (30 ms for one of 4 000 nodes, measured), so that waits until
-        the robot stands, or until too many are kept; then they go one at a time.
+        ONNX Runtime holds the interpreter while it frees a graph (11 to 30 ms for one of 4 000 nodes, measured), so that waits
+        until the robot stands. Where too many are kept before it does, the loop frees one right after a command, when the next
+        is farthest away.
         """
         if not self.running:
             self._note_succession()
         retired = self.controller.succession.retired
-        if len(retired) > (0 if self._stands() else _KEPT_BUNDLES):
+        if self._stands() and retired:
             retired.popleft()
         return [self._news.popleft() for _ in range(len(self._news))]
 
