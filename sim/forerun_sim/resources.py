@@ -1,4 +1,4 @@
-"""Where what ships beside the code (robots, recipes, ready bundles) is: in a checkout, a pip install or a colcon install."""
+"""Where what ships beside the code (robots, recipes, agents, ready bundles) is: in a checkout, a pip or a colcon install."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def _roots(kind: str) -> Iterator[Path]:
     extra = os.environ.get("FORERUN_PATH", "")
     yield from (Path(part) / kind for part in extra.split(os.pathsep) if part)
     checkout = _HERE.parents[2]
-    yield checkout / {"robots": "sim", "recipes": "models", "zoo": "models"}.get(kind, "") / kind
+    yield checkout / {"robots": "sim", "recipes": "models", "zoo": "models", "agents": "models"}.get(kind, "") / kind
     yield from (parent / "share" / "forerun" / kind for parent in _HERE.parents)
     yield Path(sys.prefix) / "share" / "forerun" / kind
 
 
 def available(kind: str) -> dict[str, Path]:
-    """Name -> path of every shipped resource of ``kind`` ("robots", "recipes" or "zoo"); ``$FORERUN_PATH`` comes first."""
+    """Name -> path of every shipped resource of ``kind`` (robots, recipes, agents or zoo); ``$FORERUN_PATH`` comes first."""
     found: dict[str, Path] = {}
     for root in _roots(kind):
         if root.is_dir():

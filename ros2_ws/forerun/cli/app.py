@@ -61,6 +61,7 @@ COMMANDS = {
     "simulate": Entry("simulate", "Collect trials of a randomized simulated robot into a bag."),
     "curriculum": Entry("curriculum", "How far a robot may vary until its bundle fails: ranges that grow with success."),
     "train": Entry("train", "Learn a world model from bags, simulated or real."),
+    "learn": Entry("learn", "Let an agent learn in any Gymnasium environment; writes its learning curve."),
     "export": Entry("export", "Make a bundle, which the controller runs, of a training run."),
     "finetune": Entry("finetune", "Let a bundle learn from new bags; promoted only when better on held-out trials."),
     "identify": Entry("identify", "Fit the simulator's parameters to bags, and design the next experiment."),

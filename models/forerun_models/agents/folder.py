@@ -1,0 +1,153 @@
+"""A run of `forerun learn` on the disk: what was asked for, its curve, its checkpoint and, in the end, its agent."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from forerun_sim.errors import InputError
+from forerun_sim.files import atomic_file, write_file
+from forerun_sim.spec import Strict, load_yaml, validate
+
+FORMAT = 1
+COLUMNS = ("env_steps", "wall_s", "eval_return_mean", "eval_return_std", "model_error")
+"""Columns that every curve has, in this order, before further ones."""
+Row = dict[str, float]
+"""A point of the curve: ``env_steps``, ``wall_s``, ``eval_return_mean`` and what else is known there."""
+
+
+class About(Strict):
+    """What decides a run, beside the number of its steps. ``settings`` are the agent's, in full."""
+
+    format: int = FORMAT
+    env: str
+    options: dict[str, Any]
+    imports: tuple[str, ...]
+    agent: str
+    settings: dict[str, Any]
+    seed: int
+    eval_every: int
+    eval_episodes: int
+
+
+class Folder:
+    """Files of one run:
+
+    learn.yaml      ``About``
+    progress.csv    a row an evaluation, also while the run goes on
+    checkpoint.pt   the loop and the agent at the end of an episode
+    agent.pt        the agent when the run was done; its presence says that it is
+    advice.txt      what the user was told, with the step
+    tensorboard/    curves
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._checkpoint = path / "checkpoint.pt"
+
+    @property
+    def finished(self) -> bool:
+        return (self.path / "agent.pt").is_file()
+
+    def begin(self, about: About, resume: bool) -> dict[str, Any] | None:
+        """Prepares the folder for a run that is not finished; gives the checkpoint to go on from, None where the run begins.
+
+        Raises:
+            InputError: something is there without ``resume``, or it belongs to another run.
+        """
+        used = self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
+        if used and not resume:
+            raise InputError(f"{self.path}: exists already; choose another folder, or give --resume to go on with its run")
+        if used and (self.path / "learn.yaml").exists():
+            self._same(about)
+        state = self._read(self._checkpoint) if self._checkpoint.exists() else None
+        (self.path / "agent.pt").unlink(missing_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_file(self.path / "learn.yaml", yaml.safe_dump(about.model_dump(mode="json"), sort_keys=False))
+        return state
+
+    def about(self) -> About:
+        """What was asked for.
+
+        Raises:
+            InputError: this is no run of `forerun learn`, or one of another version.
+        """
+        file = self.path / "learn.yaml"
+        if not file.is_file():
+            raise InputError(f"{self.path}: is no run of 'forerun learn' (no learn.yaml)")
+        data = load_yaml(file)
+        if isinstance(data, dict) and data.get("format") != FORMAT:
+            raise InputError(f"{file}: has format {data.get('format')}, this version reads {FORMAT}; learn anew")
+        return validate(About, data, file)
+
+    def save(self, loop: Mapping[str, Any], agent: Mapping[str, Any]) -> None:
+        """Writes the checkpoint."""
+        self._write(self._checkpoint, {"loop": dict(loop), "agent": dict(agent)})
+
+    def finish(self, agent: Mapping[str, Any]) -> None:
+        """Writes the agent that a run ended with."""
+        self._write(self.path / "agent.pt", {"agent": dict(agent)})
+
+    def agent_state(self) -> dict[str, Any]:
+        """``state_dict`` of the agent that the run ended with.
+
+        Raises:
+            InputError: the run has not ended.
+        """
+        if not self.finished:
+            raise InputError(f"{self.path}: its run has not ended: go on with 'forerun learn ... --resume'")
+        found: dict[str, Any] = self._read(self.path / "agent.pt")["agent"]
+        return found
+
+    def write_rows(self, rows: Sequence[Row]) -> None:
+        """Writes the whole curve; a number that a row does not know is left empty."""
+        names = list(dict.fromkeys((*COLUMNS, *(name for row in rows for name in row))))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_file(self.path / "progress.csv", text.getvalue())
+
+    def rows(self) -> list[Row]:
+        """The curve so far.
+
+        Raises:
+            InputError: there is none, or a line of it is damaged.
+        """
+        file = self.path / "progress.csv"
+        if not file.is_file():
+            raise InputError(f"{self.path}: has no progress.csv; is it a run of 'forerun learn' with at least one evaluation?")
+        try:
+            with file.open(newline="") as lines:
+                return [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(lines)]
+        except (ValueError, TypeError, AttributeError) as error:
+            raise InputError(f"{file}: is no curve: {error}") from error
+
+    def write_advice(self, advice: Sequence[tuple[int, str]]) -> None:
+        """Writes what the user was told, and at which step."""
+        if advice:
+            write_file(self.path / "advice.txt", "".join(f"{step}: {text}\n" for step, text in advice))
+
+    def _same(self, about: About) -> None:
+        before = self.about()
+        for name in About.model_fields:
+            then, now = getattr(before, name), getattr(about, name)
+            if then != now and name != "imports":
+                raise InputError(f"{self.path}: began with another {name} ({then}, now {now}); resume with the same")
+
+    def _read(self, file: Path) -> dict[str, Any]:
+        try:
+            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises many types for a damaged file
+            raise InputError(f"{file}: cannot be read: {error}; delete the run and learn anew") from error
+        return state
+
+    def _write(self, file: Path, content: Mapping[str, Any]) -> None:
+        with atomic_file(file) as temporary:
+            torch.save(dict(content), temporary)
