@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from forerun_models.bundle import files, parity
 from forerun_models.bundle.errors import BundleError
+from forerun_models.bundle.forecast import Forecast, as_history, unroll
 from forerun_models.bundle.manifest import Manifest
 
 Tensor = NDArray[np.float32]
@@ -155,7 +156,7 @@ class Bundle:
         """
         states, past, future = (np.asarray(array, np.float32) for array in (past_states, past_actions, actions))
         self._check_shapes(states, past, future)
-        history = self._as_history(states, past, future)
+        history = as_history(states, past, future, self.manifest.history)
         count, horizon = future.shape[:2]
         predicted = np.empty((count, horizon, self.manifest.state_size), np.float32)
         size = self.manifest.state_size
@@ -166,6 +167,27 @@ class Bundle:
                 _, _, window = self.predict(window, future[rows, step])
                 predicted[start : start + kept, step] = window[:kept, -1, :size]
         return predicted
+
+    def forecast(self, past_states: ArrayLike, past_actions: ArrayLike, actions: ArrayLike) -> Forecast:
+        """Open-loop predictions with their uncertainty, calibrated where the bundle knows how.
+
+        Arguments and errors as in ``rollout``; takes as many times its time as the ensemble has members.
+        """
+        states, past, future = (np.asarray(array, np.float32) for array in (past_states, past_actions, actions))
+        self._check_shapes(states, past, future)
+        history, count = as_history(states, past, future, self.manifest.history), len(future)
+        parts = []
+        for start in range(0, count, _ROWS):
+            rows = np.minimum(np.arange(start, start + _ROWS), count - 1)
+            parts.append(unroll(self.predict, history[rows], future[rows], self.manifest.state_size))
+        whole = Forecast(
+            mean=np.concatenate([part.mean for part in parts])[:count],
+            members=np.concatenate([part.members for part in parts], axis=1)[:, :count],
+            aleatoric=np.concatenate([part.aleatoric for part in parts])[:count],
+            epistemic=np.concatenate([part.epistemic for part in parts])[:count],
+        )
+        calibration = self.manifest.calibration
+        return whole if calibration is None else whole.calibrated(calibration)
 
     def _check_shapes(self, states: Tensor, past: Tensor, future: Tensor) -> None:
         state_size, action_size = self.manifest.state_size, self.manifest.action_size
@@ -182,15 +204,6 @@ class Bundle:
                 f"rollout of {self.manifest.robot} takes past_states [N, K, {state_size}], past_actions [N, K-1, {action_size}], "
                 f"actions [N, H, {action_size}]; got {states.shape}, {past.shape}, {future.shape}"
             )
-
-    def _as_history(self, states: Tensor, past: Tensor, future: Tensor) -> Tensor:
-        """[N, K, S+A] with K of the manifest: the newest rows, or the first row repeated in front."""
-        length = self.manifest.history
-        # The command under way in the newest row is the last one given; with no past at all, the one to come.
-        under_way = past[:, -1:] if past.shape[1] else future[:, :1]
-        rows = np.concatenate([states, np.concatenate([past, under_way], axis=1)], axis=2)[:, -length:]
-        padding = np.repeat(rows[:, :1], length - rows.shape[1], axis=1)
-        return np.concatenate([padding, rows], axis=1)
 
 
 def load(path: str | Path, *, robot: str | None = None, sha256: str | None = None, threads: int = 1) -> Bundle:

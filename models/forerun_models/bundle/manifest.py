@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from forerun_models.bundle.calibration import Calibration
 from forerun_models.bundle.errors import BundleError
 from forerun_sim.kinematics import Frame, check_frames
 
@@ -34,7 +35,8 @@ class Manifest:
     ``position_lower/upper``, ``velocity_limit`` and ``deceleration`` are per joint [J] (inf or nan where unknown);
     ``command_lower/upper`` and ``slew`` [1/s] per action [A] (slew inf where unlimited). ``carry`` gives the shape and the
     initial value of each tensor that ``act.onnx`` hands to its next call. ``links`` is the robot's kinematic tree, empty for
-    robots without a URDF. ``files`` maps a relative path to its sha256.
+    robots without a URDF. ``files`` maps a relative path to its sha256. ``calibration`` sets the model's variances right; bundles
+    without one report them as they are.
     """
 
     robot: str
@@ -77,6 +79,7 @@ class Manifest:
     metrics: Mapping[str, Any]
     parent: str | None
     files: Mapping[str, str]
+    calibration: Calibration | None = None
 
     @property
     def period(self) -> float:
@@ -164,6 +167,8 @@ class Manifest:
             "parent": self.parent,
             "files": dict(self.files),
         }
+        if self.calibration is not None:
+            content["calibration"] = self.calibration.as_data()
         return json.dumps(content, indent=1, allow_nan=False)
 
     @classmethod
@@ -241,6 +246,7 @@ class Manifest:
             metrics=dict(content["metrics"]),
             parent=content["parent"],
             files={str(name): str(digest) for name, digest in content["files"].items()},
+            calibration=Calibration.from_data(content["calibration"], 2 * len(joints)) if content.get("calibration") else None,
         )
 
     def _check(self, source: str) -> None:

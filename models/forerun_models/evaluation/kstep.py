@@ -25,13 +25,15 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Cuts:
-    """N windows: past_states [N, K, S], past_actions [N, K-1, A], actions [N, H, A], future [N, H, S], trial number [N]."""
+    """N windows: past_states [N, K, S], past_actions [N, K-1, A], actions [N, H, A], future [N, H, S]; number of the
+    trial and of the row that a window begins at, [N] each."""
 
     past_states: Array
     past_actions: Array
     actions: Array
     future: Array
     trial: NDArray[np.int64]
+    row: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.trial)
@@ -43,7 +45,7 @@ def cut(trials: Sequence[Trial], history: int, horizon: int = HORIZON, stride: i
     Raises:
         InputError: no trial is long enough for one window.
     """
-    pasts, past_actions, futures, actions, owners = [], [], [], [], []
+    pasts, past_actions, futures, actions, owners, rows = [], [], [], [], [], []
     for number, trial in enumerate(trials):
         starts = np.arange(0, len(trial) - horizon, stride)
         if not len(starts):
@@ -55,10 +57,11 @@ def cut(trials: Sequence[Trial], history: int, horizon: int = HORIZON, stride: i
         actions.append(trial.actions[ahead])
         futures.append(trial.states[ahead + 1])
         owners.append(np.full(len(starts), number))
+        rows.append(starts)
     if not owners:
         longest = max((len(trial) for trial in trials), default=0)
         raise InputError(f"no trial has the {horizon + 1} rows that a window of {horizon} steps needs (longest: {longest})")
-    return Cuts(*(np.concatenate(rows) for rows in (pasts, past_actions, actions, futures, owners)))
+    return Cuts(*(np.concatenate(parts) for parts in (pasts, past_actions, actions, futures, owners, rows)))
 
 
 def errors(predict: Predictor, cuts: Cuts, std: ArrayLike) -> NDArray[np.float64]:

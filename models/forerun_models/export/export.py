@@ -15,6 +15,7 @@ from forerun_models.bundle import ParityCase, write
 from forerun_models.dynamics.ensemble import Ensemble
 from forerun_models.export.graphs import DynamicsGraph, to_onnx
 from forerun_models.export.manifest import manifest_of
+from forerun_models.export.uncertainty import held_out_uncertainty
 from forerun_models.planners.make import make_exportable
 from forerun_models.planners.sampling import SamplingPlanner
 from forerun_models.recipe import Recipe
@@ -31,12 +32,14 @@ _CANDIDATES = 24
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a bundle says about its making. ``seed`` also draws the inputs of the parity cases."""
+    """What a bundle says about its making. ``seed`` also draws the inputs of the parity cases. ``held_out`` are trials that no
+    weight was trained on: how far the model's uncertainty is to be believed is measured on them."""
 
     trained_on: Mapping[str, Any]
     seed: int
     metrics: Mapping[str, Any] = field(default_factory=dict)
     parent: str | None = None
+    held_out: Sequence[Trial] = ()
 
 
 def export_bundle(
@@ -67,6 +70,9 @@ def export_bundle(
     if planner is not None:
         files["act.onnx"] = act_onnx(planner, history)
         parity += _act_parity(planner, windows, generator)
+    known = held_out_uncertainty(
+        model, provenance.held_out or replay, recipe.planner.horizon, calibrated=bool(provenance.held_out)
+    )
     manifest = manifest_of(
         robot,
         task_name(robot, recipe),
@@ -75,10 +81,11 @@ def export_bundle(
         horizon=recipe.planner.horizon,
         noise_size=planner.noise_size if planner is not None else 0,
         carry=planner.carry_shapes if planner is not None else {},
-        thresholds={"disagreement": _familiar_disagreement(model, replay, recipe.planner.horizon)},
+        thresholds=known.thresholds,
         trained_on=provenance.trained_on,
         metrics={**provenance.metrics, "state_std": model.features.state_std.tolist()},
         parent=provenance.parent,
+        calibration=known.calibration,
     )
     files |= {
         "train/weights.safetensors": pack_model(model),
@@ -160,18 +167,3 @@ def _histories(windows: Windows, count: int, generator: torch.Generator) -> Tens
     """[count, K, S+A] from the data."""
     states, actions = windows.cut(torch.randint(len(windows), (count,), generator=generator))
     return torch.cat([states[:, : windows.history], actions[:, : windows.history]], dim=2)
-
-
-@torch.no_grad()
-def _familiar_disagreement(model: Ensemble, trials: Sequence[Trial], horizon: int) -> float:
-    """The elites' spread along plans as long as the planner's that 99 % of the windows of ``trials`` stay below."""
-    reach = min(horizon, max(len(trial) for trial in trials) - 1)
-    windows = Windows(trials, model.features.history, reach)
-    generator = torch.Generator().manual_seed(0)
-    states, actions = windows.cut(torch.randint(len(windows), (1024,), generator=generator))
-    history, members = model.features.history, model.members
-    wide_states = [state.expand(members, -1, -1) for state in states[:, :history].unbind(1)]
-    wide_actions = [action.expand(members, -1, -1) for action in actions.unbind(1)]
-    predicted = torch.stack(model.rollout(wide_states, wide_actions[: history - 1], wide_actions[history - 1 :]))
-    spread = predicted[:, model.elites].std(dim=1, correction=0) / model.features.state_std
-    return float(torch.quantile(torch.sqrt((spread**2).mean(dim=-1)).mean(dim=0), 0.99))

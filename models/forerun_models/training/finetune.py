@@ -133,7 +133,8 @@ def finetune(
         }
         metrics = {"kstep": {str(k): value for k, value in verdict.candidate_kstep.items()}, "judged_on": verdict.judged_on}
         replay = [*real, *thin(parent.replay, max(1, REPLAY_ROWS - rows))]
-        export_bundle(out, model, parent.robot, parent.recipe, replay, Provenance(trained_on, seed, metrics, parent.digest))
+        provenance = Provenance(trained_on, seed, metrics, parent.digest, held_out=[*judges, *stoppers])
+        export_bundle(out, model, parent.robot, parent.recipe, replay, provenance)
     return verdict
 
 

@@ -88,7 +88,9 @@ def _trained(spec: RobotSpec, options: Options) -> Path:
     task = TaskFunction(spec, recipe.task).name
     recordings = collect(spec, episodes=collection.episodes, steps=collection.steps, task=task, seed=seed)
     run = train([one.trial(spec) for one in recordings], spec, recipe, seed, options.work / "run")
-    return export_bundle(options.work / "bundle", run.model, spec, recipe, run.replay, Provenance(run.trained_on, run.seed))
+    return export_bundle(
+        options.work / "bundle", run.model, spec, recipe, run.replay, Provenance(run.trained_on, run.seed, held_out=run.held_out)
+    )
 
 
 def _episodes(spec: RobotSpec, bundle: Bundle, seed: int, extra: float, compensated: bool) -> list[_Outcome]:

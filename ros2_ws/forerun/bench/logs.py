@@ -68,5 +68,5 @@ def fit(trials: Sequence[Trial], robot: RobotSpec, seed: int, options: Options) 
     taken = time.perf_counter() - began
     metrics = {"held_out_error": min(epoch.best for epoch in run.epochs)}
     out = options.work / f"{robot.name}-{seed}.bundle"
-    export_bundle(out, run.model, robot, recipe, run.replay, Provenance(run.trained_on, seed, metrics))
+    export_bundle(out, run.model, robot, recipe, run.replay, Provenance(run.trained_on, seed, metrics, held_out=run.held_out))
     return Fitted(load(out, robot=robot.name), taken, len(run.epochs), sum(epoch.samples for epoch in run.epochs))

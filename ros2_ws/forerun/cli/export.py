@@ -29,7 +29,9 @@ def command(
     console = Console(stderr=True)
     trained = load_run(run)
     settings = trained.recipe if recipe is None else load_recipe(recipe, trained.robot.name)
-    provenance = Provenance(trained.trained_on, trained.seed, {"held_out_error": min(e.best for e in trained.epochs)})
+    provenance = Provenance(
+        trained.trained_on, trained.seed, {"held_out_error": min(e.best for e in trained.epochs)}, held_out=trained.held_out
+    )
     with console.status("exporting"):
         export_bundle(out, trained.model, trained.robot, settings, trained.replay[:replay], provenance)
         bundle = load(out, robot=trained.robot.name)

@@ -69,7 +69,9 @@ def run_demo(settings: Settings, say: Say, on_epoch: Callable[[Epoch, int], None
     run = train(trials, robot, recipe, settings.seed, settings.out / "run", on_epoch=on_epoch)
     clock.lap("train")
     say("3/5 export the model and its planner to a bundle")
-    provenance = Provenance(run.trained_on, run.seed, {"held_out_error": min(epoch.best for epoch in run.epochs)})
+    provenance = Provenance(
+        run.trained_on, run.seed, {"held_out_error": min(epoch.best for epoch in run.epochs)}, held_out=run.held_out
+    )
     bundle = load(export_bundle(settings.out / "bundle", run.model, robot, recipe, run.replay, provenance), robot=robot.name)
     clock.lap("export")
     with own_domain() as domain:

@@ -1,0 +1,81 @@
+"""Post-hoc recalibration on held-out trials: factors on both variances, then the shape of the errors' tails.
+
+Per step and dimension the variance is modelled as a * aleatoric + b * epistemic with a, b >= 0 of greatest Gaussian likelihood
+(Levi et al. 2022 scale one variance; two factors keep the split). That likelihood is the Itakura-Saito divergence between squared
+errors and variances, so the multiplicative updates of Fevotte et al. (2009) find it. What a Gaussian cannot say, the quantiles of
+the standardised errors do (Kuleshov et al. 2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forerun_models.bundle import Calibration, Forecast
+from forerun_models.bundle.forecast import Predict, as_history, unroll
+from forerun_models.evaluation.kstep import Cuts, cut
+from forerun_sim.trial import Trial
+
+Floats = NDArray[np.float64]
+
+LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+STEPS = (1, 2, 3, 5, 7, 10, 15, 25, 35, 50)
+WINDOWS = 1500
+"""At most so many windows: neighbouring ones tell the same."""
+_UPDATES = 150
+_ERRORS = 10
+"""Windows for each level: of fewer, a quantile says nothing."""
+
+
+def held_out_forecast(
+    predict: Predict, trials: Sequence[Trial], history: int, horizon: int, windows: int = WINDOWS
+) -> tuple[Cuts, Forecast]:
+    """Windows of ``trials``, evenly spread, and the raw forecast of ``predict`` (``Bundle.predict``'s arguments) on them.
+
+    Raises:
+        InputError: no trial is long enough for one window.
+    """
+    rows = sum(max(0, len(trial) - horizon) for trial in trials)
+    cuts = cut(trials, history, horizon=horizon, stride=max(1, -(-rows // windows)))
+    rows_before = as_history(cuts.past_states, cuts.past_actions, cuts.actions, history)
+    return cuts, unroll(predict, rows_before, cuts.actions, cuts.future.shape[2])
+
+
+def calibrate(forecast: Forecast, future: NDArray[np.float32], trials: int) -> Calibration | None:
+    """Fits the factors.
+
+    Args:
+        forecast: raw, of held-out windows.
+        future: [N, H, S] what came.
+        trials: of how many the windows are.
+
+    Returns:
+        None where there are too few windows to tell.
+    """
+    if len(future) < _ERRORS * len(LEVELS):
+        return None
+    horizon = future.shape[1]
+    steps = np.array(sorted({*(k for k in STEPS if k <= horizon), horizon}))
+    at = steps - 1
+    squared = (future[:, at].astype(np.float64) - forecast.mean[:, at]) ** 2
+    # Where a dimension never moves the error is 0: a floor keeps its factor finite and its share of no account.
+    squared = np.maximum(squared, 1e-12 * np.maximum(squared.mean(axis=0), 1e-12))
+    aleatoric, epistemic = (np.maximum(part[:, at], 1e-18) for part in (forecast.aleatoric, forecast.epistemic))
+    a, b = factors(squared, aleatoric, epistemic)
+    z = np.sqrt(squared / (a * aleatoric + b * epistemic))
+    quantiles = np.moveaxis(np.quantile(z, LEVELS, axis=0), 0, -1)
+    return Calibration(steps, a, b, np.array(LEVELS), quantiles, trials)
+
+
+def factors(squared: Floats, aleatoric: Floats, epistemic: Floats) -> tuple[Floats, Floats]:
+    """a, b [...] of greatest likelihood for squared errors [N, ...] of variance a * aleatoric + b * epistemic."""
+    halves = 0.5 * (squared / aleatoric).mean(axis=0), 0.5 * (squared / epistemic).mean(axis=0)
+    a, b = (np.minimum(half, 1e12) for half in halves)
+    for _ in range(_UPDATES):
+        variance = a * aleatoric + b * epistemic
+        weight, inverse = squared / variance**2, 1.0 / variance
+        a = a * np.sqrt((aleatoric * weight).sum(axis=0) / (aleatoric * inverse).sum(axis=0))
+        b = b * np.sqrt((epistemic * weight).sum(axis=0) / (epistemic * inverse).sum(axis=0))
+    return a, b

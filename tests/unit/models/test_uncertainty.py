@@ -1,0 +1,92 @@
+"""Variances mean what they say, disagreement is one thing everywhere, and bundles without a calibration still work."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from tests.support import slider
+
+from forerun_models.bundle import Bundle, BundleError, Calibration, load
+from forerun_models.bundle.manifest import Manifest
+from forerun_models.evaluation.kstep import cut
+from forerun_models.export import Provenance, export_bundle
+from forerun_models.uncertainty import disagreement, penalised, separate, transition_weights, trusted
+from forerun_models.uncertainty.calibrate import factors
+
+NOISE = 0.3
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """An exact model whose own variance is far off, calibrated on noisy held-out trials."""
+    folder = tmp_path_factory.mktemp("calibrated")
+    spec = slider.robot(folder)
+    provenance = Provenance({}, 0, held_out=slider.trials(10, seed=5, noise=NOISE))
+    return load(export_bundle(folder / "b", slider.exact_model(spec), spec, slider.recipe(), slider.trials(6), provenance))
+
+
+def forecast_and_truth(bundle: Bundle) -> tuple:
+    cuts = cut(slider.trials(20, seed=9, noise=NOISE), 1, horizon=20, stride=3)
+    return bundle.forecast(cuts.past_states, cuts.past_actions, cuts.actions), cuts
+
+
+def test_calibrated_variances_are_those_of_unseen_trials(bundle: Bundle) -> None:
+    forecast, cuts = forecast_and_truth(bundle)
+    assert np.allclose(forecast.mean, bundle.rollout(cuts.past_states, cuts.past_actions, cuts.actions), atol=1e-5)
+    squared = (forecast.mean - cuts.future) ** 2
+    for k in (1, 5, 20):
+        assert np.allclose(forecast.variance[:, k - 1].mean(axis=0), squared[:, k - 1].mean(axis=0), rtol=0.25)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9])
+def test_intervals_hold_what_they_promise(bundle: Bundle, level: float) -> None:
+    forecast, cuts = forecast_and_truth(bundle)
+    z = (forecast.mean - cuts.future) / np.sqrt(forecast.variance)
+    assert forecast.calibration is not None
+    inside = np.abs(z) <= forecast.calibration.width(level, z.shape[1])
+    # After one step the position's error is rounding alone.
+    assert inside[:, 4:].mean() == pytest.approx(level, abs=0.05)
+    assert np.allclose(np.abs(2 * forecast.calibration.probability(z) - 1) <= level, inside)
+
+
+def test_factors_tell_noise_from_ignorance() -> None:
+    rng = np.random.default_rng(0)
+    aleatoric, epistemic = rng.uniform(0.1, 2.0, (4000, 1)), rng.uniform(0.1, 2.0, (4000, 1))
+    squared = rng.normal(size=(4000, 1)) ** 2 * (3.0 * aleatoric + 0.5 * epistemic)
+    a, b = factors(squared, aleatoric, epistemic)
+    assert a[0] == pytest.approx(3.0, rel=0.15) and b[0] == pytest.approx(0.5, abs=0.35)
+
+
+def test_a_calibration_survives_the_manifest_and_a_wrong_one_is_refused(bundle: Bundle) -> None:
+    text = bundle.manifest.to_json()
+    again = Manifest.from_json(text, "bundle.json")
+    assert isinstance(again.calibration, Calibration) and again.to_json() == text
+    content = json.loads(text)
+    content["calibration"]["aleatoric"][0][0] = -1.0
+    with pytest.raises(BundleError, match="calibration: factors"):
+        Manifest.from_json(json.dumps(content), "bundle.json")
+    del content["calibration"]
+    assert Manifest.from_json(json.dumps(content), "bundle.json").calibration is None
+
+
+def test_numpy_and_torch_agree() -> None:
+    rng = np.random.default_rng(0)
+    members, scale = rng.normal(size=(5, 6, 7, 4)), rng.uniform(1, 2, 4)
+    spread = disagreement(members, scale)
+    assert spread.shape == (6, 7)
+    assert np.allclose(disagreement(torch.tensor(members), torch.tensor(scale)), spread)
+    for ours, theirs in zip(
+        separate(members, members**2), separate(torch.tensor(members), torch.tensor(members) ** 2), strict=True
+    ):
+        assert np.allclose(ours, theirs)
+    limit = float(np.quantile(spread, 0.8))
+    kept = trusted(spread, limit)
+    assert np.array_equal(trusted(torch.tensor(spread), limit).numpy(), kept)
+    first = np.argmax(spread > limit, axis=1)
+    for row, over in enumerate(first):
+        assert kept[row].sum() == (over if spread[row].max() > limit else 7)
+    assert np.allclose(transition_weights(spread), 1 / (1 + spread))
+    assert np.allclose(penalised(np.ones_like(spread), spread, 2.0), 1 - 2 * spread)
