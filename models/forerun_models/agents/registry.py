@@ -14,6 +14,7 @@ from forerun_sim.spec import Strict, load_yaml, validate
 
 AGENTS = {
     "random": "forerun_models.agents.random:RandomAgent",
+    "sac": "forerun_models.agents.sac.agent:SacAgent",
 }
 """Name -> module:class; a module is imported when its agent is asked for."""
 

@@ -1,0 +1,1 @@
+"""Soft actor-critic, the model-free baseline, and what MBPO learns with."""
