@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,14 +9,19 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from forerun.cli.common import JsonOption, console, emit
+from forerun_sim.errors import InputError
+
 if TYPE_CHECKING:
-    from forerun.evaluation import Evaluation
+    from forerun.evaluation import Comparison, Evaluation
     from forerun.rehearsal import Rehearsal
 
 
 def command(
-    bundle: Annotated[Path, typer.Argument(help="Bundle to judge.", show_default=False)],
-    bags: Annotated[list[Path] | None, typer.Argument(help="Bags that it was not trained on.", show_default=False)] = None,
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="BUNDLE... BAG...", help="Bundles to judge, then bags that none of them was trained on."),
+    ],
     reference: Annotated[
         list[Path] | None,
         typer.Option(help="Training bags: the yardstick, and what the linear model is fitted to; repeat for several."),
@@ -30,41 +34,67 @@ def command(
     task: Annotated[str | None, typer.Option(help="Task of the rehearsal; the bundle's if absent.")] = None,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes of the rehearsal.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random in the rehearsal.")] = 0,
-    out: Annotated[Path | None, typer.Option("--json", help="Write the result as JSON to this file.", show_default=False)] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a page with charts to this HTML file.", show_default=False)] = None,
+    out: JsonOption = None,
 ) -> None:
-    """Open-loop k-step errors of a bundle on unseen trials, beside persistence and a linear model.
+    """Open-loop k-step errors of bundles on unseen trials, side by side, beside persistence and a linear model; whether their
+    uncertainty means what it says, how much their members disagree, and where they go wrong.
 
     With --engine the bundle itself drives a simulated robot, the rehearsal before hardware: returns, successes, and how well it
     predicted what it did.
 
-    Example: forerun evaluate bundles/arm bags/tuesday --reference bags/monday --json errors.json
+    Example: forerun evaluate bundles/arm bundles/arm-2 bags/tuesday --reference bags/monday --report errors.html
 
     Example: forerun evaluate bundles/cartpole --engine mujoco --episodes 20
     """
-    from forerun.bags import load_trials
-    from forerun.evaluation import evaluate
-    from forerun_models.bundle import load
-    from forerun_models.training.finetune import load_parent
-    from forerun_sim.errors import InputError
-    from forerun_sim.files import write_file
-
-    console = Console()
+    terminal = console(out)
+    bundles, bags = _apart(paths)
     if bool(bags) == (engine is not None):
         raise InputError("evaluate needs bags to judge the bundle on, or --engine to rehearse in, and not both")
     if engine is not None:
-        rehearsal = _rehearse(bundle, engine, robot, task, episodes, seed)
-        if out is not None:
-            write_file(out, json.dumps(rehearsal.as_json(), indent=1))
-        _print_rehearsal(rehearsal, console)
+        if len(bundles) > 1 or report is not None:
+            raise InputError("a rehearsal (--engine) takes one bundle, and writes no --report")
+        rehearsal = _rehearse(bundles[0], engine, robot, task, episodes, seed)
+        emit(rehearsal.as_json(), out)
+        _print_rehearsal(rehearsal, terminal)
         return
-    loaded = load(bundle)
-    known = load_parent(loaded).robot
-    trials = load_trials(bags or [], known)
+    result = _compare(bundles, bags, reference)
+    emit(result.as_json(), out)
+    _print_comparison(result, terminal)
+    if report is not None:
+        from forerun.report.evaluation import render_evaluation
+
+        about = {"bags": ", ".join(map(str, bags)), "bundles": ", ".join(map(str, bundles))}
+        about |= {"yardstick": ", ".join(map(str, reference)) if reference else "spread of the first bundle's training states"}
+        render_evaluation(result, about, report)
+        terminal.print(f"report: {report}", markup=False)
+
+
+def _apart(paths: list[Path]) -> tuple[list[Path], list[Path]]:
+    """Bundles and bags. What comes first is taken for a bundle, so that an error speaks of the file that is wrong."""
+    from forerun_sim.resources import bundle_folder
+
+    found = [bundle_folder(str(path)) for path in paths]
+    count = 1
+    while count < len(found) and (found[count] / "bundle.json").is_file():
+        count += 1
+    late = [path for path in found[count:] if (path / "bundle.json").is_file()]
+    if late:
+        raise InputError(f"{late[0]}: is a bundle; name all bundles before the bags")
+    return found[:count], found[count:]
+
+
+def _compare(paths: list[Path], bags: list[Path], reference: list[Path] | None) -> Comparison:
+    from forerun.bags import load_trials
+    from forerun.evaluation import OURS, compare
+    from forerun_models.bundle import load
+    from forerun_models.training.finetune import load_parent
+
+    bundles = {(OURS if len(paths) == 1 else str(path)): load(path) for path in paths}
+    known = load_parent(next(iter(bundles.values()))).robot
+    trials = load_trials(bags, known)
     with Console(stderr=True).status("predicting"):
-        result = evaluate(loaded, trials, load_trials(reference, known) if reference else None)
-    if out is not None:
-        write_file(out, json.dumps(result.as_json(), indent=1))
-    _print(result, console)
+        return compare(bundles, trials, load_trials(reference, known) if reference else None)
 
 
 def _rehearse(bundle: Path, engine: str, robot: str | None, task: str | None, episodes: int, seed: int) -> Rehearsal:
@@ -93,9 +123,36 @@ def _print_rehearsal(rehearsal: Rehearsal, console: Console) -> None:
         _print(rehearsal.evaluation, console)
 
 
-def _print(result: Evaluation, console: Console) -> None:
+def _print(result: Evaluation | Comparison, console: Console) -> None:
     title = f"normalised RMSE after k steps of {result.period:g} s: {result.windows} windows of {result.trials} trials"
     table = Table("model", *(f"k={k}" for k in result.steps), title=title)
     for name, row in result.rows.items():
         table.add_row(name, *(f"{row[k]:.3f}" if k in row else "" for k in result.steps))
     console.print(table)
+
+
+def _print_comparison(result: Comparison, console: Console) -> None:
+    """Errors with intervals, coverage, noise and ignorance, disagreement."""
+    _print(result, console)
+    found = Table("", *(f"k={k}" for k in result.steps), title="90 % intervals over trials; share of errors inside; deviations")
+    for name, one in result.judgements.items():
+        at = [one.errors[k] for k in result.steps]
+        sure = [one.uncertainty[k] for k in result.steps]
+        rows = {
+            "mean": [f"{e.mean.low:.3f}-{e.mean.high:.3f}" for e in at],
+            "median": [f"{e.median.value:.3f} ({e.median.low:.3f}-{e.median.high:.3f})" for e in at],
+            "in 50 %, 90 % interval": [f"{u.coverage[0.5]:.2f}, {u.coverage[0.9]:.2f}" for u in sure],
+            "noise, ignorance": [f"{u.aleatoric**0.5:.3f}, {u.epistemic**0.5:.3f}" for u in sure],
+        }
+        for what, cells in rows.items():
+            found.add_row(f"{name}: {what}", *cells)
+    # Wider than the 80 columns that are assumed where there is no terminal: figures are not to be cut.
+    console.print(found, width=max(console.width, 150))
+    for name, one in result.judgements.items():
+        spread = one.disagreement
+        told = f"{name}: disagreement {spread.median:.3g} (median), {spread.high:.3g} (99 %)"
+        if spread.above is not None:
+            told += f"; {100 * spread.above:.1f} % of the windows above the threshold {spread.threshold:.3g}"
+        console.print(f"{told}; rank correlation with the error {spread.correlation:.2f}", markup=False)
+        if not one.calibrated:
+            console.print(f"{name}: its variances are the model's own: export it again to have them recalibrated", markup=False)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
 from forerun.report.charts import AFTER, BEFORE, GREY, STYLE, svg
-from forerun_sim.files import write_file
+from forerun.report.page import picture, write_page
 from forerun_sim.identify import Fit
 from forerun_sim.spec import RobotSpec
 
@@ -45,19 +42,16 @@ def render_identification(fit: Fit, spec: RobotSpec, about: dict[str, str], out:
     Raises:
         InputError, ForerunError: the file cannot be written; what was there stays.
     """
-    template = resources.files("forerun.report").joinpath("identification.html.j2").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["figure"] = lambda value: f"{value:.4g}"
-    page = environment.from_string(template).render(
+    return write_page(
+        "identification.html.j2",
+        out,
         robot=spec.name,
         fit=fit,
         rows=rows_of(fit),
-        charts={name: _uri(drawn) for name, drawn in charts(fit, spec).items()},
+        charts={name: picture(drawn) for name, drawn in charts(fit, spec).items()},
         steps=sorted({k for errors in fit.errors.values() for k in errors}),
         about=about,
     )
-    write_file(out, page)
-    return out
 
 
 def rows_of(fit: Fit) -> list[Row]:
@@ -67,10 +61,6 @@ def rows_of(fit: Fit) -> list[Row]:
         Row(name, by_name[name].nominal, value, *fit.interval(name), (by_name[name].low, by_name[name].high))
         for name, value in fit.values.items()
     ]
-
-
-def _uri(drawn: str) -> str:
-    return f"data:image/svg+xml;base64,{base64.b64encode(drawn.encode()).decode()}"
 
 
 def charts(fit: Fit, spec: RobotSpec) -> dict[str, str]:
