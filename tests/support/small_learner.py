@@ -5,6 +5,7 @@ python -m support.small_learner OUT [STEP]     kill -9 at its STEP-th update
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary
 
-from forerun_models.agents.base import Actor, Agent, EnvSpec, Observation, Step
+from forerun_models.agents.base import Actor, Agent, EnvSpec, Observation, PolicyGraph, Step
 from forerun_models.agents.buffer import Buffer
 from forerun_models.agents.learn import learn
 from forerun_models.agents.registry import AGENTS
@@ -39,6 +40,17 @@ class SmallActor(Actor):
     def act(self, observation: Observation) -> np.ndarray:
         drawn = self._random.standard_normal(self._law.out_features)
         return np.asarray(self._law(torch.as_tensor(observation)).numpy() + self._noise * drawn, np.float32)
+
+
+class LinearPolicy(PolicyGraph):
+    """The law as it is now."""
+
+    def __init__(self, law: torch.nn.Linear) -> None:
+        super().__init__()
+        self.law = copy.deepcopy(law)
+
+    def forward(self, observation: torch.Tensor) -> tuple[torch.Tensor]:
+        return (self.law(observation),)
 
 
 class SmallLearner(Agent):
@@ -88,6 +100,9 @@ class SmallLearner(Agent):
         self._buffer.load_state_dict(state["buffer"])
         self._random.bit_generator.state = state["random"]
         self._updates = state["updates"]
+
+    def policy_graph(self) -> PolicyGraph:
+        return LinearPolicy(self._law)
 
     def advice(self) -> list[str]:
         return ["this agent is for tests"]

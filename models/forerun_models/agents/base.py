@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
+from torch import nn
 
+from forerun_sim.errors import InputError
 from forerun_sim.spec import Strict
 
 Observation = NDArray[Any]
@@ -72,6 +75,20 @@ class Actor(ABC):
         """What to do now: [A] in [-1, 1], or the index of a choice."""
 
 
+class PolicyGraph(nn.Module):
+    """A policy that ``torch.onnx`` can trace: ``forward(observation, *carry) -> action, *next carry``, all float32.
+
+    ``observation`` [1, O] is what the environment gives the agent; ``action`` [1, A] is in [-1, 1], what is beyond is cut.
+
+    Attributes:
+        carry: shape of each tensor that is handed to the next call, by name, in order; all are zero in an episode's first call.
+    """
+
+    def __init__(self, carry: Mapping[str, tuple[int, ...]] | None = None) -> None:
+        super().__init__()
+        self.carry = dict(carry or {})
+
+
 class Agent(ABC):
     """Learns in one environment. All randomness comes from generators of its own, seeded once, that ``state_dict`` holds.
 
@@ -127,6 +144,14 @@ class Agent(ABC):
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Becomes the agent whose ``state_dict`` this is."""
+
+    def policy_graph(self) -> PolicyGraph:
+        """What ``actor(explore=False)`` does, as a module, for ``forerun export``; shares no memory with the agent.
+
+        Raises:
+            InputError: this agent cannot be exported so.
+        """
+        raise InputError(f"a {type(self).__name__} has no policy that could be exported")
 
     def advice(self) -> list[str]:
         """What its user should know now; each text is shown once."""

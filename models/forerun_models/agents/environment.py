@@ -52,7 +52,7 @@ class Environment:
         Raises:
             ForerunError: the environment's observation or reward is not finite.
         """
-        following, reward, terminated, truncated, info = self.env.step(self._meant(action))
+        following, reward, terminated, truncated, info = self.env.step(self.meant(action))
         success = info.get("is_success") if terminated or truncated else None
         observation, reward = self._observed(following), float(reward)
         if not np.isfinite(reward):
@@ -63,7 +63,7 @@ class Environment:
     def close(self) -> None:
         self.env.close()
 
-    def _meant(self, action: Action) -> Any:
+    def meant(self, action: Action) -> Any:
         """The environment's own action: in its box, or its choice."""
         space = self.env.action_space
         if isinstance(space, Discrete):
@@ -194,4 +194,5 @@ def _period(env: gymnasium.Env[Any, Any]) -> float | None:
 def _horizon(env: gymnasium.Env[Any, Any]) -> int | None:
     """Steps after which an episode is truncated: Gymnasium's time limit, or a robot's own."""
     limit = env.spec.max_episode_steps if env.spec is not None else None
-    return limit if limit is not None else getattr(env.unwrapped, "max_steps", None)
+    settings = getattr(env.unwrapped, "settings", None)
+    return limit if limit is not None else getattr(settings, "steps", None)

@@ -17,26 +17,35 @@ def command(
         int | None, typer.Option(min=1, help="How many training trials go along for later fine-tuning; all if absent.")
     ] = None,
 ) -> None:
-    """Export a trained model with its planner to a bundle, and check that the bundle computes what the training did.
+    """Export a trained model with its planner, or a learned agent, to a bundle, and check that it computes what the training did.
 
     Example: forerun export runs/cartpole --out bundles/cartpole
     """
     from forerun_models.bundle import load
-    from forerun_models.export import Provenance, export_bundle
-    from forerun_models.recipe import load_recipe
-    from forerun_models.training.run import load_run
 
     console = Console(stderr=True)
-    trained = load_run(run)
-    settings = trained.recipe if recipe is None else load_recipe(recipe, trained.robot.name)
-    provenance = Provenance(
-        trained.trained_on, trained.seed, {"held_out_error": min(e.best for e in trained.epochs)}, held_out=trained.held_out
-    )
     with console.status("exporting"):
-        export_bundle(out, trained.model, trained.robot, settings, trained.replay[:replay], provenance)
-        bundle = load(out, robot=trained.robot.name)
+        if (run / "learn.yaml").is_file():
+            from forerun_models.export.agents import export_run
+
+            export_run(run, out)
+        else:
+            _export_model(run, out, recipe, replay)
+        bundle = load(out)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     kind = f"task {bundle.manifest.task}" if bundle.has_agent else "a model without a task (it cannot control)"
     console.print(
         f"{out}: bundle of {bundle.manifest.robot}, {kind}, {size / 1e6:.1f} MB, parity checked, id {bundle.digest[:12]}"
     )
+
+
+def _export_model(run: Path, out: Path, recipe: str | None, replay: int | None) -> None:
+    """The run of a ``forerun train``."""
+    from forerun_models.export import Provenance, export_bundle
+    from forerun_models.recipe import load_recipe
+    from forerun_models.training.run import load_run
+
+    trained = load_run(run)
+    settings = trained.recipe if recipe is None else load_recipe(recipe, trained.robot.name)
+    provenance = Provenance(trained.trained_on, trained.seed, {"held_out_error": min(e.best for e in trained.epochs)})
+    export_bundle(out, trained.model, trained.robot, settings, trained.replay[:replay], provenance)

@@ -59,7 +59,7 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         self._view: Picture | None = None
         self.robot = chosen.robot
         self.task = chosen.task
-        self.max_steps = chosen.steps
+        self.settings = chosen
         self.metadata = {**type(self).metadata, "render_fps": self.robot.control.rate}
         self.observation_space = self._episodes.interface.observation_space()
         self.action_space = self._episodes.interface.action_space()

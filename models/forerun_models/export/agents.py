@@ -1,0 +1,231 @@
+"""Writes the bundle of an agent that learned in one of our environments: its policy is act.onnx, and there is no model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from forerun_models.agents.base import Agent, PolicyGraph
+from forerun_models.agents.environment import Environment, make_environment
+from forerun_models.agents.folder import COLUMNS, About, Folder
+from forerun_models.agents.learn import load_learned
+from forerun_models.bundle import ParityCase, write
+from forerun_models.export.graphs import to_onnx
+from forerun_models.export.manifest import manifest_of
+from forerun_models.export.observation import ObservationGraph
+from forerun_models.training.run import robot_files
+from forerun_sim.env.environment import RobotEnv
+from forerun_sim.env.settings import EnvSettings
+from forerun_sim.errors import ForerunError, InputError
+
+_SAME = 1e-3
+"""Largest difference of actions, in [-1, 1], that rounding makes."""
+_SHARE = 0.98
+"""Share of an episode's steps in which graph and agent must do the same: a table's cells have edges, where rounding decides."""
+_PARITY_CASES = 4
+_STEPS = 300
+
+
+class ActGraph(nn.Module):
+    """act.onnx of a policy: the observation is built of the history, and the plan is one step long.
+
+    Args:
+        policy: of the agent.
+        settings: of the environment in which it learned.
+    """
+
+    def __init__(self, policy: PolicyGraph, settings: EnvSettings) -> None:
+        super().__init__()
+        robot = settings.robot
+        self.policy = policy
+        self.observation = ObservationGraph(settings)
+        lower, upper = (torch.as_tensor(limit, dtype=torch.float32) for limit in robot.action_limits(settings.task))
+        self._middle, self._scale = 0.5 * (lower + upper), 0.5 * (upper - lower)
+        self._states = 2 * len(robot.joints)
+        self._commands = round((robot.control.command_rate or robot.control.rate) / robot.control.rate)
+        self.outputs = ["plan", "predicted", "value", "disagreement", "imagined", *(f"next_{name}" for name in policy.carry)]
+
+    def forward(self, history: Tensor, goal: Tensor, *carry: Tensor) -> tuple[Tensor, ...]:
+        """history [1, K, S+A], goal [1, G] and the carry -> plan [1, H, A] in physical units, H commands of one control period;
+        predicted [1, 0, S]; value and disagreement [1], not a number; imagined [1, 1, 0, S]; the next carry."""
+        action, *following = self.policy(self.observation(history, goal), *carry)
+        plan = self.command(action)[:, None].expand(-1, self._commands, -1)
+        nothing = history[:, :0, : self._states]
+        unknown = torch.full((1,), float("nan"))
+        return plan, nothing, unknown, unknown.clone(), nothing[:, None], *following
+
+    def command(self, action: Tensor) -> Tensor:
+        """The command [..., A] in physical units that an action [..., A] means."""
+        return self._middle + self._scale * action.clamp(-1.0, 1.0)
+
+    def first_carry(self) -> dict[str, Tensor]:
+        """The carry of an episode's first call."""
+        return {name: torch.zeros(shape) for name, shape in self.policy.carry.items()}
+
+
+def export_run(run: str | Path, out: str | Path) -> Path:
+    """Writes the bundle ``out`` of the finished run of `forerun learn` in the folder ``run``.
+
+    Raises:
+        InputError: no finished run, or not one in an environment of a robot (``forerun/...``), or its agent has no policy.
+        BundleError: ``out`` exists.
+        ForerunError: the graph does not do what the agent does; or the disk is full.
+    """
+    about, agent = load_learned(Path(run))
+    last = Folder(Path(run)).rows()[-1]
+    metrics = {name: last[name] for name in COLUMNS if name in last}
+    return export_agent(out, agent, about, metrics)
+
+
+def export_agent(out: str | Path, agent: Agent, about: About, metrics: Mapping[str, float] | None = None) -> Path:
+    """Writes the bundle ``out`` of an ``agent`` that learned as ``about`` says; errors as in ``export_run``.
+
+    Args:
+        out: a folder that does not exist yet.
+        agent: trained.
+        about: of its run: environment and options decide how observations are built.
+        metrics: go into the bundle's, such as the return that it had in training.
+    """
+    environment = make_environment(about.env, type(agent), about.options)
+    try:
+        settings = _settings(environment.env, about.env)
+        graph = ActGraph(agent.policy_graph().cpu().eval(), settings)
+        episode = _play(agent, environment, _twin(settings), about.seed, graph)
+    finally:
+        environment.close()
+    files = {
+        "act.onnx": to_onnx(graph, episode.inputs(0), graph.outputs),
+        "train/learn.yaml": yaml.safe_dump(about.model_dump(mode="json"), sort_keys=False).encode(),
+        **{f"train/robot/{name}": content for name, content in robot_files(settings.robot).items()},
+    }
+    manifest = manifest_of(
+        settings.robot,
+        settings.task,
+        agent=about.agent,
+        history=graph.observation.history,
+        horizon=1,
+        noise_size=0,
+        carry=graph.policy.carry,
+        thresholds={},
+        trained_on={"environment": about.env, "options": dict(about.options), "seed": about.seed},
+        metrics=dict(metrics or {}),
+        parent=None,
+    )
+    return write(out, manifest, files, _parity(graph, episode, about.seed))
+
+
+@dataclass(frozen=True)
+class _Episode:
+    """Inputs of act.onnx along an episode: histories [T, K, S+A], goal [G] and the carry before each step."""
+
+    histories: Tensor
+    goal: Tensor
+    carries: list[dict[str, Tensor]]
+
+    def inputs(self, step: int) -> dict[str, Tensor]:
+        """Arguments of the graph's forward, by name."""
+        return {"history": self.histories[step : step + 1], "goal": self.goal, **self.carries[step]}
+
+
+def _settings(env: gymnasium.Env[Any, Any], env_id: str) -> EnvSettings:
+    bare = env.unwrapped
+    if not isinstance(bare, RobotEnv):
+        raise InputError(
+            f"'{env_id}' is no environment of a robot, and a bundle runs on one: only what was learned in forerun/ROBOT-TASK-v0 "
+            "can be exported"
+        )
+    return bare.settings
+
+
+def _twin(settings: EnvSettings) -> RobotEnv:
+    """The same robot, which shows what its sensors say and nothing else; (seed, actions) lead to the same episode."""
+    return RobotEnv(
+        settings.robot,
+        settings.task,
+        engine=settings.engine,
+        randomize=settings.randomize,
+        actions=settings.actions,
+        max_episode_steps=settings.steps,
+        duration=settings.steps * settings.robot.control.period,
+        goal=settings.goal,
+    )
+
+
+@torch.no_grad()
+def _play(agent: Agent, environment: Environment, twin: RobotEnv, seed: int, graph: ActGraph) -> _Episode:
+    """An episode of the agent, in which the graph sees what the controller would give it, and must do the same.
+
+    Raises:
+        ForerunError: it does not.
+    """
+    rows, commands = graph.observation.history, []
+    readings, _ = twin.reset(seed=seed)
+    observation = environment.reset(seed)
+    actor = agent.actor(explore=False)
+    actor.reset(seed)
+    states, goal = [_state(twin, readings)], torch.as_tensor(twin.settings.goal, dtype=torch.float32)[None]
+    carry, carries, same = graph.first_carry(), [], []
+    histories: list[Tensor] = []
+    commands.append(twin.command)
+    reach = graph.command(torch.ones(1)) - graph.command(torch.zeros(1)) + 1e-9
+    over, worst = False, 0.0
+    while not over and len(histories) < _STEPS:
+        history = _history(states, commands, rows)
+        built = graph.observation(history, goal)[0].numpy()
+        worst = max(worst, float(np.abs(built - observation).max()))
+        action = np.asarray(actor.act(observation), np.float32)
+        plan, *rest = graph(history, goal, *carry.values())
+        difference = (plan[0, 0] - graph.command(torch.as_tensor(action))).abs() / reach
+        same.append(float(difference.max()) < _SAME)
+        histories.append(history)
+        carries.append(carry)
+        carry = dict(zip(carry, rest[4:], strict=True))
+        outcome = environment.step(action)
+        readings, *_ = twin.step(environment.meant(action))
+        observation, over = outcome.observation, outcome.terminated or outcome.truncated
+        states.append(_state(twin, readings))
+        commands.append(twin.command)
+    twin.close()
+    if worst > _SAME:
+        raise ForerunError(f"the bundle would show its agent other observations than the environment did, by {worst:.3g}")
+    if np.mean(same) < _SHARE:
+        raise ForerunError(f"the policy graph acts as the agent does in {np.mean(same):.0%} of the steps only")
+    return _Episode(torch.cat(histories), goal, carries)
+
+
+def _state(twin: RobotEnv, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[S] of an observation that is a reading and the goal."""
+    return observation[: 2 * len(twin.robot.joints)]
+
+
+def _history(states: list[NDArray[np.float32]], commands: list[NDArray[np.float64]], rows: int) -> Tensor:
+    """[1, K, S+A] now. ``commands[i]`` led to ``states[i]``, so it was given one row before; the last one is under way."""
+    given = [*commands[1:], commands[-1]]
+    table = [np.concatenate([state, command]) for state, command in zip(states[-rows:], given[-rows:], strict=True)]
+    first = np.concatenate([states[0], commands[0]])
+    return torch.as_tensor(np.array([first] * (rows - len(table)) + table), dtype=torch.float32)[None]
+
+
+@torch.no_grad()
+def _parity(graph: ActGraph, episode: _Episode, seed: int) -> list[ParityCase]:
+    """The steps whose action changes least when all inputs are disturbed in their fifth digit (see ``export._act_parity``)."""
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for step in torch.randperm(len(episode.histories), generator=generator)[:40].tolist():
+        inputs = episode.inputs(step)
+        outputs = dict(zip(graph.outputs, graph(*inputs.values()), strict=True))
+        disturbed = [tensor * (1 + 1e-5 * torch.randn(tensor.shape, generator=generator)) for tensor in inputs.values()]
+        change = float((graph(*disturbed)[0] - outputs["plan"]).abs().max())
+        given = {name: tensor.numpy() for name, tensor in inputs.items()}
+        found.append((change, ParityCase("act", given, {name: tensor.numpy() for name, tensor in outputs.items()}, 1e-3)))
+    found.sort(key=lambda pair: pair[0])
+    return [case for _, case in found[:_PARITY_CASES]]
