@@ -13,6 +13,7 @@ from forerun_sim.errors import InputError
 from forerun_sim.spec import Strict, load_yaml, validate
 
 AGENTS = {
+    "dreamer": "forerun_models.agents.dreamer.agent:DreamerAgent",
     "random": "forerun_models.agents.random:RandomAgent",
     "sac": "forerun_models.agents.sac.agent:SacAgent",
 }

@@ -29,15 +29,18 @@ class TwoHot(nn.Module):
         """Size of the logits."""
         return len(self.values)
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Numbers [...] -> weights of the bins [..., bins]: two are not zero, their mean is the number."""
+    def _around(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The bin above each number [..., 1], and the weight of that bin [..., 1]."""
         x = torch.clamp(x, self.values[0], self.values[-1])
         above = torch.searchsorted(self.values, x.contiguous()).clamp(1, self.bins - 1)
         low, high = self.values[above - 1], self.values[above]
-        weight = ((x - low) / (high - low))[..., None]
+        return above[..., None], ((x - low) / (high - low))[..., None]
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Numbers [...] -> weights of the bins [..., bins]: two are not zero, their mean is the number."""
+        above, weight = self._around(x)
         code = torch.zeros(*x.shape, self.bins, dtype=x.dtype, device=x.device)
-        code.scatter_(-1, above[..., None] - 1, 1.0 - weight)
-        return code.scatter_(-1, above[..., None], weight)
+        return code.scatter_(-1, above - 1, 1.0 - weight).scatter_(-1, above, weight)
 
     def mean(self, weights: Tensor) -> Tensor:
         """Weights of the bins [..., bins] -> their mean [...].
@@ -53,4 +56,6 @@ class TwoHot(nn.Module):
 
     def loss(self, logits: Tensor, x: Tensor) -> Tensor:
         """Cross entropy [...] of logits [..., bins] against numbers [...]."""
-        return -(self.encode(x) * torch.log_softmax(logits, dim=-1)).sum(-1)
+        above, weight = self._around(x)
+        chosen = torch.lerp(logits.gather(-1, above - 1), logits.gather(-1, above), weight)
+        return torch.logsumexp(logits, dim=-1) - chosen[..., 0]

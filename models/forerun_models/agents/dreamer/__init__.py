@@ -1,0 +1,1 @@
+"""Dreamer: behaviour learned by imagining in a latent world model."""
