@@ -15,6 +15,7 @@ from forerun_sim.spec import Strict, load_yaml, validate
 AGENTS = {
     "dreamer": "forerun_models.agents.dreamer.agent:DreamerAgent",
     "random": "forerun_models.agents.random:RandomAgent",
+    "mbpo": "forerun_models.agents.mbpo.agent:MbpoAgent",
     "sac": "forerun_models.agents.sac.agent:SacAgent",
 }
 """Name -> module:class; a module is imported when its agent is asked for."""

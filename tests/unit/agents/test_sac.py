@@ -7,9 +7,11 @@ import io
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box
 from tests.support import point
 from torch.distributions import Independent, Normal, TanhTransform, TransformedDistribution
 
+from forerun_models.agents.base import EnvSpec
 from forerun_models.agents.registry import make_agent, settings_of
 from forerun_models.agents.sac.gaussian import draw, draw_gradient
 from forerun_models.agents.sac.learner import SacLearner
@@ -209,6 +211,14 @@ def test_explores_blindly_at_first_and_repeatably():
     assert actions[:3] == [actor.act(np.zeros(1, np.float32))[0] for _ in range(3)]
     steady = agent.actor(explore=False)
     assert steady.act(np.zeros(1, np.float32)) == steady.act(np.zeros(1, np.float32))
+
+
+def test_its_policy_graph_does_what_it_does():
+    agent = make_agent("sac", EnvSpec("three", Box(-1, 1, (3,), np.float32), 2), SMALL, seed=0)
+    graph, actor = agent.policy_graph(), agent.actor(explore=False)
+    for row in np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32):
+        (action,) = graph(torch.from_numpy(row)[None])
+        np.testing.assert_allclose(action[0].detach().numpy(), actor.act(row), atol=1e-6)
 
 
 def test_the_shipped_settings_are_read():

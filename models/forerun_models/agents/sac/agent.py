@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from forerun_models.agents.base import Action, Actor, Agent, EnvSpec, Observation, Step
+from forerun_models.agents.base import Action, Actor, Agent, EnvSpec, Observation, PolicyGraph, Step
 from forerun_models.agents.buffer import Arrays, Buffer
 from forerun_models.agents.sac.learner import SacLearner
 from forerun_models.agents.sac.settings import SacSettings
@@ -45,10 +46,16 @@ class SacAgent(Agent):
             return {}
         metrics: dict[str, float] = {}
         for _ in range(self.settings.updates_per_step):
-            batch = as_tensors(self.buffer.sample(self.settings.batch, self.generator), self.device)
-            metrics |= self.learner.update(batch, measure=self.updates % _MEASURE_EVERY == 0)
+            metrics |= self.learner.update(self.batch(), measure=self.updates % _MEASURE_EVERY == 0)
             self.updates += 1
         return metrics
+
+    def batch(self) -> dict[str, Tensor]:
+        """What the next update learns from."""
+        return as_tensors(self.buffer.sample(self.settings.batch, self.generator), self.device)
+
+    def policy_graph(self) -> PolicyGraph:
+        return MeanPolicy(self.learner)
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -73,7 +80,7 @@ class PolicyActor(Actor):
         blindly: tells whether to draw actions uniformly; None for an actor that does not explore at all.
     """
 
-    def __init__(self, learner: SacLearner, blindly: Any) -> None:
+    def __init__(self, learner: SacLearner, blindly: Callable[[], bool] | None) -> None:
         self._learner, self._blindly = learner, blindly
         self._generator = np.random.default_rng(0)
 
@@ -90,6 +97,24 @@ class PolicyActor(Actor):
         row = torch.from_numpy(np.asarray(observation, dtype=np.float32).reshape(1, -1)).to(device)
         action: Action = self._learner.act(row, noise)[0].cpu().numpy()
         return action
+
+
+class MeanPolicy(PolicyGraph):
+    """What a learner's policy does without exploring, with the weights that it has now."""
+
+    def __init__(self, learner: SacLearner) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for weight, bias in zip(learner.policy.weights, learner.policy.biases, strict=True):
+            linear = nn.Linear(*weight.shape[1:])
+            linear.load_state_dict({"weight": weight[0].T, "bias": bias[0, 0]})
+            layers += [linear, nn.ReLU()]
+        self.layers = nn.Sequential(*layers[:-1])
+        self.action_size = learner.action_size
+
+    def forward(self, observation: Tensor) -> tuple[Tensor]:
+        """Observation [1, O] -> action [1, A]."""
+        return (torch.tanh(self.layers(observation)[:, : self.action_size]),)
 
 
 def as_tensors(batch: Arrays, device: str | torch.device) -> dict[str, Tensor]:

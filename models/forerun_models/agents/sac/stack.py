@@ -71,7 +71,10 @@ class Stack:
 
     def _through(self, layer: int, outward: Tensor, given: Sequence[Tensor]) -> Tensor:
         """Derivatives by what comes out of the layer before ``layer``, ahead of its ReLU."""
-        return torch.bmm(outward, self.weights[layer].mT).mul_(given[layer] > 0)
+        # The derivative of ReLU as one pass over the memory: a product with a mask takes five times as long.
+        behind = torch.bmm(outward, self.weights[layer].mT)
+        passed: Tensor = torch.ops.aten.threshold_backward(behind, given[layer], 0)
+        return passed
 
 
 def _views(row: Tensor, shapes: Sequence[tuple[int, ...]], counts: list[int]) -> tuple[list[Tensor], list[Tensor]]:

@@ -1,0 +1,1 @@
+"""Model-based policy optimisation: soft actor-critic on short rollouts in a learned model."""

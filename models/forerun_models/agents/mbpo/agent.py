@@ -1,0 +1,113 @@
+"""The agent ``mbpo``: model-based policy optimisation (Janner et al. 2019, "When to trust your model").
+
+After some steps of the environment, and every so many from then on,
+
+    fit the ensemble to all real transitions
+    from states of the buffer follow the policy for a few steps in the model
+    at each step of the environment: several updates of soft actor-critic on batches of mostly imagined transitions
+
+Short rollouts from real states keep the model's errors small; a share of real transitions and the members' disagreement keep the
+policy from living on them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from forerun_models.agents.base import EnvSpec
+from forerun_models.agents.environment_model import EnvironmentModel
+from forerun_models.agents.mbpo.imagination import Imagination
+from forerun_models.agents.mbpo.settings import MbpoSettings
+from forerun_models.agents.model_fit import fit
+from forerun_models.agents.sac.agent import SacAgent, as_tensors
+
+_MANY_CUT = 0.5
+_UNTRAINED = 0.9
+"""Error of a model, in units of the steps' own size, that has hardly learned anything."""
+
+
+class MbpoAgent(SacAgent):
+    """Soft actor-critic whose batches are mostly imagined."""
+
+    Settings = MbpoSettings
+    settings: MbpoSettings
+
+    def __init__(self, env: EnvSpec, settings: MbpoSettings, seed: int, device: str = "cpu") -> None:
+        super().__init__(env, settings, seed, device)
+        observations = int(np.prod(env.observation_shape))
+        self.model = EnvironmentModel(observations, env.action_size, settings.model, seed)
+        self.imagination = Imagination(settings)
+        self.draws = torch.Generator().manual_seed(seed)
+        self.steps = 0
+        self._error = 0.0
+
+    def observe(self, step: Any) -> None:
+        super().observe(step)
+        self.steps += 1
+
+    def update(self) -> dict[str, float]:
+        if self.warming_up():
+            return {}
+        metrics: dict[str, float] = {}
+        if not self.model.fitted or self.steps % self.settings.fit_every == 0:
+            metrics |= self._learn_model()
+        return metrics | super().update()
+
+    def batch(self) -> dict[str, Tensor]:
+        """Real transitions, each of weight 1, and imagined ones."""
+        size, ratio = self.settings.batch, self.settings.real_ratio.at(self.steps)
+        real = size if not len(self.imagination) else round(ratio * size)
+        parts = as_tensors(self.buffer.sample(real, self.generator), self.device) | {
+            "weight": torch.ones(real, device=self.device)
+        }
+        if real == size:
+            return parts
+        imagined = self.imagination.sample(size - real, self.generator)
+        return {name: torch.cat([parts[name], column.to(self.device)]) for name, column in imagined.items()}
+
+    def _learn_model(self) -> dict[str, float]:
+        metrics = fit(self.model, self.buffer.all(), self.draws)
+        self._error = metrics["model_error"]
+        length = round(self.settings.length.at(self.steps))
+        self.imagination.imagine(self.model, self._policy, self.buffer, length, self.generator, self.draws)
+        return metrics | {"rollout/length": float(length), "rollout/cut": self.imagination.cut}
+
+    def _policy(self, observation: Tensor) -> Tensor:
+        noise = torch.randn(len(observation), self.env.action_size, generator=self.draws)
+        return self.learner.act(observation.to(self.device), noise.to(self.device)).cpu()
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {
+            "model": self.model.state_dict(),
+            "imagination": self.imagination.state_dict(),
+            "draws": self.draws.get_state(),
+            "steps": self.steps,
+            "error": self._error,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.model.load_state_dict(state["model"])
+        self.imagination.load_state_dict(state["imagination"])
+        self.draws.set_state(state["draws"])
+        self.steps, self._error = state["steps"], state["error"]
+
+    def advice(self) -> list[str]:
+        told, settings = super().advice(), self.settings
+        if settings.model.members == 1:
+            told.append("there is one model only, so nothing tells where it is wrong: set model.members to 5 or more")
+        if self.imagination.cut > _MANY_CUT:
+            told.append(
+                f"{self.imagination.cut:.0%} of the imagined steps were cut for disagreement: rollouts are too long for "
+                "this model; lower length.end, or let it rise later"
+            )
+        if self._error > _UNTRAINED and settings.real_ratio.at(self.steps) < 0.5:
+            told.append(
+                f"the model's error is {self._error:.2f} of a step's size, and most of each batch is imagined: let "
+                "real_ratio fall later (real_ratio.begin), or raise model.updates"
+            )
+        return told

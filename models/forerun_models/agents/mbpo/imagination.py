@@ -1,0 +1,99 @@
+"""Imagined transitions: short rollouts of the policy in the model, from states that were really visited."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from forerun_models.agents.buffer import Arrays, Buffer
+from forerun_models.agents.environment_model import EnvironmentModel
+from forerun_models.agents.mbpo.settings import MbpoSettings
+from forerun_models.uncertainty.use import penalised, transition_weights
+
+_FAMILIAR = 0.99
+_LOOKED_AT = 2000
+"""Real transitions whose disagreement is taken for all."""
+
+Policy = Callable[[Tensor], Tensor]
+"""[N, O] -> actions [N, A] in [-1, 1]."""
+
+
+class Imagination:
+    """What was imagined after the last few fits of the model.
+
+    Args:
+        settings: of the agent.
+
+    Attributes:
+        cut: share of the rollouts begun last that were cut for disagreement before their end.
+    """
+
+    def __init__(self, settings: MbpoSettings) -> None:
+        self.settings = settings
+        self.cut = 0.0
+        self._generations: list[dict[str, Tensor]] = []
+        self._all: dict[str, Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self._all["reward"]) if self._all else 0
+
+    def imagine(
+        self,
+        model: EnvironmentModel,
+        policy: Policy,
+        buffer: Buffer,
+        length: int,
+        numbers: np.random.Generator,
+        draws: torch.Generator,
+    ) -> None:
+        """Begins rollouts in states of ``buffer`` and forgets those of the oldest fit.
+
+        Args:
+            model: fitted.
+            policy: to follow.
+            buffer: of real transitions.
+            length: steps of a rollout; 0 imagines nothing.
+            numbers: chooses the states.
+            draws: the model's noise.
+        """
+        settings = self.settings
+        familiar = familiar_disagreement(model, buffer.sample(min(len(buffer), _LOOKED_AT), numbers))
+        starts = torch.from_numpy(buffer.sample(settings.rollouts, numbers)["observation"]).flatten(1)
+        found = model.rollout(starts, policy, length, draws, most_disagreement=settings.cut_disagreement * familiar)
+        columns = {name: torch.from_numpy(np.asarray(column, np.float32)) for name, column in found.items()}
+        disagreement = columns.pop("disagreement") / familiar
+        columns["reward"] = penalised(columns["reward"], disagreement, -settings.disagreement_bonus)
+        columns["weight"] = transition_weights(disagreement) if settings.weighted else torch.ones_like(disagreement)
+        followed = len(disagreement) + (length - 1) * int(columns["terminated"].sum())
+        self.cut = 1.0 - min(1.0, followed / max(1, length * settings.rollouts))
+        self._keep([*self._generations, columns][-settings.keep :])
+
+    def sample(self, count: int, generator: np.random.Generator) -> dict[str, Tensor]:
+        """``count`` of them, drawn uniformly with replacement, as the learner takes them."""
+        rows = torch.from_numpy(generator.integers(len(self), size=count))
+        return {name: column[rows] for name, column in self._all.items()}
+
+    def _keep(self, generations: list[dict[str, Tensor]]) -> None:
+        self._generations = generations
+        names = generations[0] if generations else {}
+        self._all = {name: torch.cat([one[name] for one in generations]) for name in names}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is remembered."""
+        return {"generations": self._generations, "cut": self.cut}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The counterpart of ``state_dict``."""
+        self.cut = state["cut"]
+        self._keep(state["generations"])
+
+
+def familiar_disagreement(model: EnvironmentModel, real: Arrays) -> float:
+    """What 99 % of the ``real`` transitions stay below; never 0, as it serves as a unit."""
+    observation, action = (torch.from_numpy(real[name]).flatten(1) for name in ("observation", "action"))
+    found = model.predict(observation, action).disagreement
+    return max(float(torch.quantile(found, _FAMILIAR)), 1e-9)
