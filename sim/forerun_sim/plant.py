@@ -324,16 +324,26 @@ class Plant:
         Raises:
             InputError: the robot has no such camera, or the engine draws no pictures.
         """
-        if name not in self.spec.cameras:
-            has = ", ".join(self.spec.cameras) or "none; add 'cameras:' to its robot.yaml"
-            raise InputError(f"robot '{self.spec.name}' has no camera '{name}'; it has: {has}")
-        picture = getattr(self._engine, "picture", None)
-        if picture is None:
-            raise InputError(f"robot '{self.spec.name}': this engine draws no pictures; cameras need the engine bullet")
+        self.picture_shape(name)
+        picture = self._engine.picture  # type: ignore[attr-defined]
         frame = math.floor(self.time * self.spec.cameras[name].rate + 1e-9)
         if name not in self._images or self._images[name][0] != frame:
             self._images[name] = (frame, replace(picture(name), time=self.time))
         return self._images[name][1]
+
+    def picture_shape(self, name: str) -> tuple[int, int, int]:
+        """Height, width and channels of the pictures of camera ``name``.
+
+        Raises:
+            InputError: the robot has no such camera, or the engine draws no pictures.
+        """
+        if name not in self.spec.cameras:
+            has = ", ".join(self.spec.cameras) or "none; add 'cameras:' to its robot.yaml"
+            raise InputError(f"robot '{self.spec.name}' has no camera '{name}'; it has: {has}")
+        if not hasattr(self._engine, "picture"):
+            raise InputError(f"robot '{self.spec.name}': this engine draws no pictures; cameras need the engine bullet")
+        camera = self.spec.cameras[name]
+        return camera.height, camera.width, 3
 
     @property
     def engine(self) -> Engine:

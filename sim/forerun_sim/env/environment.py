@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium.error import ResetNeeded
+from gymnasium.spaces import Box
 from numpy.typing import ArrayLike, NDArray
 
 from forerun_sim.env.episodes import Episodes, Outcome
@@ -18,7 +19,8 @@ from forerun_sim.errors import InputError
 from forerun_sim.plant import Plant
 from forerun_sim.spec import Camera, RobotSpec
 
-Observation = NDArray[np.float32]
+Observation = NDArray[Any]
+"""float32 [O], or a picture, uint8 [H, W, 3]."""
 Picture = Callable[[], NDArray[np.uint8]]
 
 
@@ -41,6 +43,7 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         robot, task, settings: as ``forerun_sim.env.settings.env_settings`` takes them (``engine``, ``randomize``, ``actions``,
             ``angles``, ``history``, ``duration``, ``goal``).
         render_mode: None, or ``rgb_array``: ``render()`` then gives a picture of the robot (engine ``bullet``).
+        camera: one of the robot's cameras: its pictures, uint8 [H, W, 3], are then the observations (engine ``bullet``).
 
     Raises:
         InputError: a setting is wrong, or the robot cannot be simulated; the message names the file and the key.
@@ -49,7 +52,13 @@ class RobotEnv(gymnasium.Env[Any, Any]):
     metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012 (as Gymnasium declares it)
 
     def __init__(
-        self, robot: str | Path | RobotSpec, task: str | None = None, *, render_mode: str | None = None, **settings: Any
+        self,
+        robot: str | Path | RobotSpec,
+        task: str | None = None,
+        *,
+        render_mode: str | None = None,
+        camera: str | None = None,
+        **settings: Any,
     ) -> None:
         if render_mode not in (None, "rgb_array"):
             raise InputError(f"render_mode '{render_mode}' is not available; allowed: None, rgb_array")
@@ -61,7 +70,11 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         self.task = chosen.task
         self.settings = chosen
         self.metadata = {**type(self).metadata, "render_fps": self.robot.control.rate}
+        self.camera = camera
         self.observation_space = self._episodes.interface.observation_space()
+        if camera is not None:
+            shape = self.plant.picture_shape(camera)
+            self.observation_space = Box(0, 255, shape, np.uint8)
         self.action_space = self._episodes.interface.action_space()
         self.observation_names = self._episodes.interface.observation_names()
         self._seeded = False
@@ -106,7 +119,7 @@ class RobotEnv(gymnasium.Env[Any, Any]):
             "episode_number": self._episodes.episode,
             "parameters": self.plant.parameters,
         }
-        return np.array(observation, dtype=np.float32), info
+        return self._seen(observation), info
 
     def step(self, action: ArrayLike) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """One control period under ``action`` [A].
@@ -123,7 +136,11 @@ class RobotEnv(gymnasium.Env[Any, Any]):
             raise InputError(f"action of shape {numbers.shape}: needs {len(names)} numbers: {names}")
         observation, outcome = self._episodes.step(numbers.tolist())
         info = ending(outcome) if outcome.over else {}
-        return np.array(observation, dtype=np.float32), outcome.reward, outcome.terminated, outcome.truncated, info
+        return self._seen(observation), outcome.reward, outcome.terminated, outcome.truncated, info
+
+    def _seen(self, numbers: Sequence[float]) -> Observation:
+        """The observation: numbers, or the newest picture."""
+        return np.array(numbers, dtype=np.float32) if self.camera is None else self.plant.camera(self.camera).rgb
 
     def render(self) -> NDArray[np.uint8] | None:
         """The robot now, uint8 [H, W, 3], with ``render_mode="rgb_array"``; else None.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,12 @@ from forerun_models.agents.buffer import Buffer
 from forerun_models.agents.dreamer.agent import DreamerAgent, DreamerSettings
 from forerun_models.agents.dreamer.policy import Choices, Numbers
 from forerun_models.agents.dreamer.runs import runs_of
+from forerun_models.agents.environment import make_environment
+from forerun_models.agents.folder import About
 from forerun_models.agents.registry import make_agent, settings_of
+from forerun_models.bundle import load
+from forerun_models.export.agents import export_agent
+from forerun_sim.errors import InputError
 
 TINY = {
     "model": {"groups": 3, "classes": 4, "deter": 16, "hidden": 16, "bins": 21, "channels": 2},
@@ -176,3 +182,42 @@ def test_choices_agree_with_torchs_categorical() -> None:
 
 def test_the_shipped_settings_are_read() -> None:
     assert isinstance(settings_of("dreamer"), DreamerSettings)
+
+
+def test_a_bundle_of_it_acts_as_it_does_over_a_whole_sequence(tmp_path: Path) -> None:
+    env = make_environment("forerun/pendulum-swingup-v0", DreamerAgent)
+    agent = tiny(env.spec, begin_at=20)
+    seen = env.reset(0)
+    actor = agent.actor(explore=True)
+    for _ in range(40):
+        action = actor.act(seen)
+        outcome = env.step(action)
+        agent.observe(Step(seen, action, outcome.reward, outcome.observation, False, False))
+        agent.update()
+        seen = outcome.observation
+    env.close()
+    about = About(
+        env=env.spec.id,
+        options={},
+        imports=(),
+        agent="dreamer",
+        settings=agent.settings.model_dump(mode="json"),
+        seed=0,
+        eval_every=1,
+        eval_episodes=1,
+    )
+    bundle = load(export_agent(tmp_path / "bundle", agent, about))
+    shapes = {name: shape for name, (shape, _) in bundle.manifest.carry.items()}
+    assert shapes == {"carry_h": (1, 16), "carry_z": (1, 12), "carry_action": (1, 1)}
+    actor, carry, draw = agent.actor(explore=False), bundle.start(), np.random.default_rng(1)
+    limit = bundle.manifest.command_upper
+    for _ in range(30):
+        state = draw.normal(0.0, 2.0, 2).astype(np.float32)
+        decision = bundle.act([[*state, 0.0]], [], [], 0.02, 0.0, carry)
+        assert decision.plan[0] == pytest.approx(np.asarray(actor.act(state)) * limit, abs=1e-4)
+        carry = decision.carry
+
+
+def test_choices_are_not_exported() -> None:
+    with pytest.raises(InputError, match="choices"):
+        tiny(vectors(3)).policy_graph()

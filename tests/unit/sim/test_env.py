@@ -306,6 +306,27 @@ def test_pictures_show_the_robot_and_change_nothing(make: Make, name: str) -> No
     assert np.mean((after != after[0, 0]).any(axis=-1)) > 0.005 and not np.array_equal(before, after)
 
 
+def test_pictures_of_a_robots_camera_can_be_the_observations(make: Make) -> None:
+    sights, numbers = make("forerun/pendulum-swingup-v0", camera="front"), make("forerun/pendulum-swingup-v0")
+    check_env(sights, skip_render_check=True)
+    seen, _ = sights.reset(seed=3)
+    numbers.reset(seed=3)
+    assert seen.shape == (32, 32, 3) and seen.dtype == np.uint8 and sights.observation_space.contains(seen)
+    for action in ([1.0], [1.0], [-1.0]):
+        assert sights.step(action)[1] == numbers.step(action)[1]
+    hanging, _ = sights.reset(options={"initial": ([0.0], [0.0])})
+    upright, _ = sights.reset(options={"initial": ([np.pi], [0.0])})
+    dark = [np.argwhere(picture.min(axis=2) < 100)[:, 0].mean() for picture in (hanging, upright)]
+    assert dark[0] > 18 and dark[1] < 13  # rows from above: the arm hangs down, and stands
+
+
+def test_a_camera_that_is_not_there_is_named() -> None:
+    with pytest.raises(InputError, match="no camera 'rear'; it has: front"):
+        RobotEnv("pendulum", camera="rear")
+    with pytest.raises(InputError, match="need the engine bullet"):
+        RobotEnv("pendulum", camera="front", engine="mujoco")
+
+
 def test_only_bullet_draws_pictures(make: Make) -> None:
     env = make(SWINGUP, engine="mujoco", render_mode="rgb_array")
     env.reset(seed=0)

@@ -13,14 +13,16 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from forerun_models.agents.base import Action, Actor, Agent, EnvSpec, Observation, Step
+from forerun_models.agents.base import Action, Actor, Agent, EnvSpec, Observation, PolicyGraph, Step
 from forerun_models.agents.buffer import Buffer
 from forerun_models.agents.dreamer.behaviour import Behaviour, BehaviourSettings
+from forerun_models.agents.dreamer.graph import DreamerGraph
 from forerun_models.agents.dreamer.policy import Choices, Numbers
 from forerun_models.agents.dreamer.runs import runs_of
 from forerun_models.latent.rssm import State
 from forerun_models.latent.settings import LatentSettings
 from forerun_models.latent.world_model import Sequences, WorldModel
+from forerun_sim.errors import InputError
 from forerun_sim.spec import Strict
 from forerun_sim.spec.base import Positive
 
@@ -118,6 +120,11 @@ class DreamerAgent(Agent):
         if self.updates % _PREDICTED_EVERY == 0:
             metrics["model_error"] = self.model_error(runs)
         return metrics
+
+    def policy_graph(self) -> PolicyGraph:
+        if self.env.discrete is not None:
+            raise InputError(f"actions of '{self.env.id}' are choices: a bundle gives commands, which are numbers")
+        return DreamerGraph(self.model, self.behaviour)
 
     def runs(self) -> Sequences:
         """A batch of runs, drawn from the buffer."""
