@@ -14,8 +14,10 @@ from forerun_sim.spec import Strict, load_yaml, validate
 
 AGENTS = {
     "dreamer": "forerun_models.agents.dreamer.agent:DreamerAgent",
-    "random": "forerun_models.agents.random:RandomAgent",
+    "dyna-q": "forerun_models.agents.dyna_q:DynaQ",
     "mbpo": "forerun_models.agents.mbpo.agent:MbpoAgent",
+    "q-learning": "forerun_models.agents.q_learning:QLearning",
+    "random": "forerun_models.agents.random:RandomAgent",
     "sac": "forerun_models.agents.sac.agent:SacAgent",
 }
 """Name -> module:class; a module is imported when its agent is asked for."""
