@@ -34,6 +34,7 @@ class Subject(str, Enum):
     simulator = "simulator"
     environments = "environments"
     training = "training"
+    agents = "agents"
     planner = "planner"
     bags = "bags"
     loop = "loop"
@@ -63,7 +64,7 @@ def command(
     only: Annotated[
         str | None,
         typer.Option(
-            help="Rows of planner and simulator (names) or loop (rates), commas between; all if absent.", show_default=False
+            help="Rows of planner, simulator, agents (names) or loop (rates), commas between; all if absent.", show_default=False
         ),
     ] = None,
     keep: Annotated[
@@ -75,7 +76,7 @@ def command(
 ) -> None:
     """Measure and add the figures to CSV tables, with settings, seed, machine, commit and command.
 
-    simulator, environments, training and bags take a minute each, swap a few, planner 15, loop 18 at 60 seconds a measurement;
+    simulator, environments, training, agents and bags take a minute each, swap a few, planner 15, loop 18 at 60 seconds a row;
     delay controls robots whose commands come late, and logs and so101 train on real-robot logs, minutes each, and identify fits
     simulators, a quarter of an hour; demo runs the whole loop, minutes a seed; pets trains and runs PETS' setting of the
     cartpole, half an hour. all leaves out what is not on this machine, and says so.
