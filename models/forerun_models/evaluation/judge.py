@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from forerun_models.bundle import Bundle, Forecast
 from forerun_models.evaluation.bootstrap import Estimate, median, root_mean
 from forerun_models.evaluation.kstep import STEPS, Cuts
+from forerun_models.uncertainty.familiarity import QUANTILE, SECONDS, evidence, surprise
 from forerun_models.uncertainty.use import disagreement
 
 Floats = NDArray[np.float64]
@@ -60,13 +61,15 @@ class Uncertainty:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """Spread of the members over the bundle's horizon.
+    """Whether the bundle knows these states and this robot.
 
     Attributes:
-        median, high: over windows; ``high`` is the 99th percentile.
+        median, high: spread of the members over the bundle's horizon; ``high`` is the 99th percentile of the windows.
         threshold: the bundle's, None where it has none.
         above: share of the windows above it.
         correlation: rank correlation with the error; nan where one of them is constant.
+        surprise: median of how much worse than told forecasts came true, logarithm of the mean square (``uncertainty.surprise``).
+        surprise_threshold, surprised: the bundle's, and the share of the windows above it; None where it has none.
     """
 
     median: float
@@ -74,6 +77,9 @@ class Disagreement:
     threshold: float | None
     above: float | None
     correlation: float
+    surprise: float
+    surprise_threshold: float | None
+    surprised: float | None
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,7 @@ def judge(bundle: Bundle, cuts: Cuts, std: Floats, sources: Sequence[str], joint
     return Judgement(
         errors={k: _errors(scaled[:, k - 1] ** 2, cuts.trial, joints) for k in steps},
         uncertainty={k: _uncertainty(forecast, error, std, k) for k in steps},
-        disagreement=_disagreement(bundle, forecast, scaled, std),
+        disagreement=_disagreement(bundle, forecast, scaled, std, cuts),
         worst=_worst(forecast, cuts, scaled, sources),
         calibrated=forecast.calibration is not None,
     )
@@ -172,18 +178,23 @@ def gaussian(z: Floats) -> Floats:
     return np.asarray(0.5 + 0.5 * np.sign(z) * erf)
 
 
-def _disagreement(bundle: Bundle, forecast: Forecast, scaled: Floats, std: Floats) -> Disagreement:
-    own = np.asarray(bundle.manifest.metrics.get("state_std", std), np.float64)
-    reach = min(bundle.manifest.horizon, scaled.shape[1])
+def _disagreement(bundle: Bundle, forecast: Forecast, scaled: Floats, std: Floats, cuts: Cuts) -> Disagreement:
+    manifest = bundle.manifest
+    own = np.asarray(manifest.metrics.get("state_std", std), np.float64)
+    reach = min(manifest.horizon, scaled.shape[1])
     spread = disagreement(forecast.members[:, :, :reach].astype(np.float64), own).mean(axis=1)
-    threshold = bundle.manifest.thresholds.get("disagreement")
     error = np.sqrt((scaled[:, :reach] ** 2).mean(axis=(1, 2)))
+    told = evidence(*surprise(forecast, cuts.future, own, reach), cuts.trial, cuts.row, round(SECONDS * manifest.rate))
+    limits = manifest.thresholds.get("disagreement"), manifest.thresholds.get("surprise")
     return Disagreement(
         median=float(np.median(spread)),
-        high=float(np.quantile(spread, 0.99)),
-        threshold=threshold,
-        above=None if threshold is None else float((spread > threshold).mean()),
+        high=float(np.quantile(spread, QUANTILE)),
+        threshold=limits[0],
+        above=None if limits[0] is None else float((spread > limits[0]).mean()),
         correlation=rank_correlation(spread, error),
+        surprise=float(np.median(told)),
+        surprise_threshold=limits[1],
+        surprised=None if limits[1] is None else float((told > limits[1]).mean()),
     )
 
 

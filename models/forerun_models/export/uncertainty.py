@@ -14,13 +14,11 @@ from forerun_models.dynamics.ensemble import Ensemble
 from forerun_models.evaluation.kstep import HORIZON
 from forerun_models.export.graphs import DynamicsGraph
 from forerun_models.uncertainty.calibrate import calibrate, held_out_forecast
+from forerun_models.uncertainty.familiarity import QUANTILE, SECONDS, evidence, surprise
 from forerun_models.uncertainty.use import disagreement
 from forerun_sim.trial import Trial
 
 Array = NDArray[np.float32]
-
-FAMILIAR = 0.99
-"""Share of the held-out windows whose disagreement counts as usual."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,12 @@ def held_out_uncertainty(model: Ensemble, trials: Sequence[Trial], horizon: int,
     longest = max(len(trial) for trial in trials) - 1
     reach = min(max(horizon, HORIZON) if calibrated else horizon, longest)
     cuts, forecast = held_out_forecast(predict, trials, model.features.history, reach)
-    spread = disagreement(forecast.members[:, :, :horizon].astype(np.float64), model.features.state_std.double().numpy())
-    threshold = float(np.quantile(spread.mean(axis=1), FAMILIAR))
-    calibration = calibrate(forecast, cuts.future, len(trials)) if calibrated else None
-    return Known({"disagreement": threshold}, calibration)
+    ahead, std = min(horizon, reach), model.features.state_std.double().numpy()
+    spread = disagreement(forecast.members[:, :, :ahead].astype(np.float64), std).mean(axis=1)
+    thresholds = {"disagreement": float(np.quantile(spread, QUANTILE))}
+    calibration = calibrate(forecast, cuts.future, cuts.trial) if calibrated else None
+    if calibration is not None:
+        values, weights = surprise(forecast.calibrated(calibration), cuts.future, std, ahead)
+        told = evidence(values, weights, cuts.trial, cuts.row, round(SECONDS / trials[0].period))
+        thresholds["surprise"] = float(np.quantile(told, QUANTILE))
+    return Known(thresholds, calibration)

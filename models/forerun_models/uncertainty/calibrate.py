@@ -3,7 +3,8 @@
 Per step and dimension the variance is modelled as a * aleatoric + b * epistemic with a, b >= 0 of greatest Gaussian likelihood
 (Levi et al. 2022 scale one variance; two factors keep the split). That likelihood is the Itakura-Saito divergence between squared
 errors and variances, so the multiplicative updates of Fevotte et al. (2009) find it. What a Gaussian cannot say, the quantiles of
-the standardised errors do (Kuleshov et al. 2018).
+the standardised errors do (Kuleshov et al. 2018). They are taken trial by trial with factors fitted on the other trials, because
+the next trial will be as unknown as each of these was.
 """
 
 from __future__ import annotations
@@ -43,13 +44,13 @@ def held_out_forecast(
     return cuts, unroll(predict, rows_before, cuts.actions, cuts.future.shape[2])
 
 
-def calibrate(forecast: Forecast, future: NDArray[np.float32], trials: int) -> Calibration | None:
+def calibrate(forecast: Forecast, future: NDArray[np.float32], trial: NDArray[np.int64]) -> Calibration | None:
     """Fits the factors.
 
     Args:
         forecast: raw, of held-out windows.
         future: [N, H, S] what came.
-        trials: of how many the windows are.
+        trial: [N] number of each window's trial.
 
     Returns:
         None where there are too few windows to tell.
@@ -63,10 +64,16 @@ def calibrate(forecast: Forecast, future: NDArray[np.float32], trials: int) -> C
     # Where a dimension never moves the error is 0: a floor keeps its factor finite and its share of no account.
     squared = np.maximum(squared, 1e-12 * np.maximum(squared.mean(axis=0), 1e-12))
     aleatoric, epistemic = (np.maximum(part[:, at], 1e-18) for part in (forecast.aleatoric, forecast.epistemic))
+    numbers = np.unique(trial)
+    z = np.empty_like(squared)
+    for number in numbers:
+        judged = trial == number
+        fitted = ~judged if len(numbers) > 1 else judged
+        a, b = factors(squared[fitted], aleatoric[fitted], epistemic[fitted])
+        z[judged] = np.sqrt(squared[judged] / (a * aleatoric[judged] + b * epistemic[judged]))
     a, b = factors(squared, aleatoric, epistemic)
-    z = np.sqrt(squared / (a * aleatoric + b * epistemic))
     quantiles = np.moveaxis(np.quantile(z, LEVELS, axis=0), 0, -1)
-    return Calibration(steps, a, b, np.array(LEVELS), quantiles, trials)
+    return Calibration(steps, a, b, np.array(LEVELS), quantiles, len(numbers))
 
 
 def factors(squared: Floats, aleatoric: Floats, epistemic: Floats) -> tuple[Floats, Floats]:

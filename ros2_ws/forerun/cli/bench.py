@@ -41,6 +41,7 @@ class Subject(str, Enum):
     swap = "swap"
     delay = "delay"
     pets = "pets"
+    uncertainty = "uncertainty"
     identify = "identify"
     so101 = "so101"
     logs = "logs"

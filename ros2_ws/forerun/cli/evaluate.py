@@ -132,27 +132,27 @@ def _print(result: Evaluation | Comparison, console: Console) -> None:
 
 
 def _print_comparison(result: Comparison, console: Console) -> None:
-    """Errors with intervals, coverage, noise and ignorance, disagreement."""
+    """Errors with intervals, coverage, noise and ignorance, disagreement; a table a bundle."""
     _print(result, console)
-    found = Table("", *(f"k={k}" for k in result.steps), title="90 % intervals over trials; share of errors inside; deviations")
     for name, one in result.judgements.items():
-        at = [one.errors[k] for k in result.steps]
-        sure = [one.uncertainty[k] for k in result.steps]
-        rows = {
-            "mean": [f"{e.mean.low:.3f}-{e.mean.high:.3f}" for e in at],
-            "median": [f"{e.median.value:.3f} ({e.median.low:.3f}-{e.median.high:.3f})" for e in at],
-            "in 50 %, 90 % interval": [f"{u.coverage[0.5]:.2f}, {u.coverage[0.9]:.2f}" for u in sure],
-            "noise, ignorance": [f"{u.aleatoric**0.5:.3f}, {u.epistemic**0.5:.3f}" for u in sure],
-        }
-        for what, cells in rows.items():
-            found.add_row(f"{name}: {what}", *cells)
-    # Wider than the 80 columns that are assumed where there is no terminal: figures are not to be cut.
-    console.print(found, width=max(console.width, 150))
-    for name, one in result.judgements.items():
+        heads = ("k", "mean (90 %)", "median (90 %)", "in 50 %, 90 %", "noise, ignorance")
+        table = Table(*heads, title=f"{name}: intervals over trials, calibration, predicted deviations")
+        for k in result.steps:
+            error, sure = one.errors[k], one.uncertainty[k]
+            table.add_row(
+                str(k),
+                *(f"{e.value:.3f} ({e.low:.3f}-{e.high:.3f})" for e in (error.mean, error.median)),
+                f"{sure.coverage[0.5]:.2f}, {sure.coverage[0.9]:.2f}",
+                f"{sure.aleatoric**0.5:.3f}, {sure.epistemic**0.5:.3f}",
+            )
+        console.print(table)
         spread = one.disagreement
-        told = f"{name}: disagreement {spread.median:.3g} (median), {spread.high:.3g} (99 %)"
+        told = f"disagreement {spread.median:.3g} (median), {spread.high:.3g} (99 %)"
         if spread.above is not None:
             told += f"; {100 * spread.above:.1f} % of the windows above the threshold {spread.threshold:.3g}"
-        console.print(f"{told}; rank correlation with the error {spread.correlation:.2f}", markup=False)
+        told += f"; rank correlation with the error {spread.correlation:.2f}"
+        if spread.surprised is not None:
+            told += f"; {100 * spread.surprised:.1f} % come after surprises above {spread.surprise_threshold:.3g}"
+        console.print(f"{name}: {told}", markup=False)
         if not one.calibrated:
             console.print(f"{name}: its variances are the model's own: export it again to have them recalibrated", markup=False)

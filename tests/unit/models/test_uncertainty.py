@@ -13,7 +13,17 @@ from forerun_models.bundle import Bundle, BundleError, Calibration, load
 from forerun_models.bundle.manifest import Manifest
 from forerun_models.evaluation.kstep import cut
 from forerun_models.export import Provenance, export_bundle
-from forerun_models.uncertainty import disagreement, penalised, separate, transition_weights, trusted
+from forerun_models.uncertainty import (
+    auroc,
+    disagreement,
+    evidence,
+    penalised,
+    separate,
+    surprise,
+    transition_weights,
+    trusted,
+    unfamiliarity,
+)
 from forerun_models.uncertainty.calibrate import factors
 
 NOISE = 0.3
@@ -90,3 +100,29 @@ def test_numpy_and_torch_agree() -> None:
         assert kept[row].sum() == (over if spread[row].max() > limit else 7)
     assert np.allclose(transition_weights(spread), 1 / (1 + spread))
     assert np.allclose(penalised(np.ones_like(spread), spread, 2.0), 1 - 2 * spread)
+
+
+def test_another_robot_surprises_and_the_same_does_not(bundle: Bundle) -> None:
+    """The force is four times as strong: members that agree are all wrong, and only what came tells."""
+
+    def score(gain: float) -> np.ndarray:
+        cuts = cut(slider.trials(6, seed=11, noise=NOISE, gain=gain), 1, horizon=15, stride=3)
+        forecast = bundle.forecast(cuts.past_states, cuts.past_actions, cuts.actions)
+        told = evidence(*surprise(forecast, cuts.future, np.ones(2), 15), cuts.trial, cuts.row, 50)
+        return unfamiliarity(np.zeros(len(cuts)), told, {**bundle.manifest.thresholds, "disagreement": 1.0})
+
+    familiar, lighter = score(1.0), score(4.0)
+    assert (familiar > 0).mean() < 0.1
+    assert auroc(familiar, lighter) > 0.95
+
+
+def test_evidence_is_of_the_last_rows_of_the_same_trial() -> None:
+    values, weights = np.array([1.0, 3.0, 5.0, 7.0]), np.array([1.0, 1.0, 1.0, 0.0])
+    told = evidence(values, weights, np.array([0, 0, 0, 1]), np.array([0, 10, 20, 0]), 15)
+    assert told == pytest.approx([1.0, 2.0, 4.0, 0.0], abs=0.01)
+
+
+def test_auroc_counts_pairs() -> None:
+    assert auroc([1, 2], [3, 4]) == 1.0
+    assert auroc([1, 2], [1, 2]) == 0.5
+    assert auroc([0, 2, 4], [1, 3]) == pytest.approx(0.5)

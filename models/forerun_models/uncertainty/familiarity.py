@@ -1,0 +1,88 @@
+"""Is this robot, here and now, the one that the model knows? Two signs, each against what was usual on held-out trials.
+
+- **Disagreement** along the plan tells states that the model does not know: it looks ahead.
+- **Surprise** tells a robot that the model does not know (another payload, another design): members may agree and all be wrong.
+  It looks back: how likely was what came, under the forecast of a horizon ago? A robot that stands still says little, so windows
+  count by how far it moved, and the evidence of some seconds is taken together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from forerun_models.bundle import Forecast
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+SECONDS = 5.0
+"""Of evidence that surprise takes together."""
+MOVED = 0.2
+"""Standard deviations of the state within a window from which on it counts in full."""
+QUANTILE = 0.99
+"""Share of held-out windows that lie below the thresholds."""
+_FINE = 1e-3
+"""Standard deviations of the state: smaller errors are rounding, and no surprise however exact the forecast was said to be."""
+_STILL = 1e-3
+"""Weight of prior evidence for nothing unusual: without it a robot at rest would be judged by rounding."""
+
+
+def surprise(forecast: Forecast, future: ArrayLike, state_std: ArrayLike, horizon: int) -> tuple[Floats, Floats]:
+    """How much worse than usual forecasts came true.
+
+    Args:
+        forecast: of N windows, its variances calibrated where the bundle knows how.
+        future: [N, H, S] what came.
+        state_std: [S] of the training states.
+        horizon: steps to look at, at most H.
+
+    Returns:
+        Logarithm of the mean square of the standardised errors [N] (0 where errors are as large as told), and weights [N].
+    """
+    came = np.asarray(future, np.float64)[:, :horizon]
+    scale = np.asarray(state_std, np.float64)
+    squared = (forecast.mean[:, :horizon] - came) ** 2 / (forecast.variance[:, :horizon] + (_FINE * scale) ** 2)
+    moved = (came.std(axis=1) / scale).mean(axis=1)
+    return np.log(np.maximum(squared.mean(axis=(1, 2)), 1e-9)), np.minimum(moved / MOVED, 1.0)
+
+
+def evidence(values: Floats, weights: Floats, trial: Ints, row: Ints, rows: int) -> Floats:
+    """Weighted means [N] of ``values`` [N] over the last ``rows`` rows of the same trial.
+
+    Args:
+        values, weights: [N] of ``surprise``.
+        trial, row: [N] where each window begins (``Cuts.trial``, ``Cuts.row``), in order.
+        rows: how far to look back.
+    """
+    told = np.empty(len(values))
+    for number in np.unique(trial):
+        (own,) = np.nonzero(trial == number)
+        first = np.searchsorted(row[own], row[own] - rows, side="right")
+        sums, total = (np.append(0.0, np.cumsum(part)) for part in (values[own] * weights[own], weights[own]))
+        last = np.arange(1, len(own) + 1)
+        told[own] = (sums[last] - sums[first]) / (total[last] - total[first] + _STILL)
+    return told
+
+
+def unfamiliarity(disagreements: ArrayLike, surprises: ArrayLike, thresholds: Mapping[str, float]) -> Floats:
+    """One score [N] of both signs: above 0 where one of them exceeds its threshold.
+
+    Args:
+        disagreements: [N] mean over the plan.
+        surprises: [N] ``evidence`` so far; -inf where there is none.
+        thresholds: ``disagreement`` and ``surprise``, as a bundle's manifest has them.
+    """
+    # Members that are all the same never disagree: a floor keeps that from being a division by zero.
+    ahead, usual = (np.maximum(np.asarray(part, np.float64), 1e-12) for part in (disagreements, thresholds["disagreement"]))
+    ahead = np.log(ahead / usual)
+    return np.maximum(ahead, np.asarray(surprises, np.float64) - thresholds["surprise"])
+
+
+def auroc(familiar: ArrayLike, unfamiliar: ArrayLike) -> float:
+    """Probability that an unfamiliar score [M] exceeds a familiar one [N] (area under the ROC curve); ties count half."""
+    low, high = np.sort(np.asarray(familiar, np.float64)), np.asarray(unfamiliar, np.float64)
+    below = np.searchsorted(low, high, side="left") + np.searchsorted(low, high, side="right")
+    return float(below.mean() / (2 * len(low)))

@@ -1,0 +1,168 @@
+"""Do the two signs of ``forerun_models.uncertainty`` tell what a model knows from what it does not?
+
+Familiar and unfamiliar windows: other designs of the real double pendulum than the one learned from (C.1), joints faster than in
+any training trial, and a simulated one whose lower arm carries its own weight once more.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forerun.bench.double_pendulum import ROBOT, UNSEEN, load_split
+from forerun.bench.logs import as_trials, folder_of_logs
+from forerun.bench.records import Measurement, Options, Row
+from forerun_models.bundle import Bundle, load
+from forerun_models.evaluation.kstep import cut
+from forerun_models.uncertainty import auroc, disagreement, evidence, surprise, unfamiliarity
+from forerun_models.uncertainty.familiarity import SECONDS
+from forerun_sim.collect import collect
+from forerun_sim.spec import RobotSpec, load_robot
+from forerun_sim.trial import Trial
+
+Floats = NDArray[np.float64]
+
+OTHER_DESIGNS = ("C.0", "A.0")
+SIMULATED = "double_pendulum_sim"
+PAYLOAD = 2.0
+EPISODES, EPISODE_STEPS = 8, 800
+"""Of the simulated robot with and without payload, unseen by training."""
+STRIDE = 5
+
+
+@dataclass(frozen=True)
+class Signs:
+    """Of N windows: both signs, seconds of evidence behind the second, and the largest speed of each joint [N, J]."""
+
+    disagreement: Floats
+    surprise: Floats
+    seconds: Floats
+    speed: Floats
+
+    def where(self, mask: NDArray[np.bool_]) -> Signs:
+        """Some of the windows."""
+        return Signs(self.disagreement[mask], self.surprise[mask], self.seconds[mask], self.speed[mask])
+
+
+def signs(bundle: Bundle, trials: Sequence[Trial]) -> Signs:
+    """What a controller would know at each window's begin: the plan's disagreement, and how former plans came true."""
+    manifest = bundle.manifest
+    horizon, std = manifest.horizon, np.asarray(manifest.metrics["state_std"])
+    cuts = cut(trials, manifest.history, horizon=horizon, stride=STRIDE)
+    forecast = bundle.forecast(cuts.past_states, cuts.past_actions, cuts.actions)
+    ahead = disagreement(forecast.members.astype(np.float64), std).mean(axis=1)
+    told = evidence(
+        *surprise(forecast, cuts.future, std, horizon), cuts.trial, cuts.row, round(SECONDS * manifest.rate) - horizon
+    )
+    # A window's outcome is known a horizon later.
+    past = np.full(len(cuts), -np.inf)
+    for number in np.unique(cuts.trial):
+        (own,) = np.nonzero(cuts.trial == number)
+        known = np.searchsorted(cuts.row[own], cuts.row[own] - horizon, side="right")
+        past[own[known > 0]] = told[own[known[known > 0] - 1]]
+    speed = np.abs(cuts.future[:, :, manifest.state_size // 2 :]).max(axis=1)
+    return Signs(ahead, past, cuts.row / manifest.rate, speed)
+
+
+def measure(options: Options) -> Measurement:
+    """AUROC of each sign and of both, and how many windows the bundle's thresholds report, by seed and kind of unfamiliarity."""
+    split, folder = load_split(options), folder_of_logs(options, ROBOT)
+    index = json.loads((folder / "index.json").read_text())["trials"]
+    others = {}
+    for design in OTHER_DESIGNS:
+        files = [
+            folder / entry["file"]
+            for entry in index
+            if entry["design"] == design and entry["grid100Hz"] and "static_noise" not in entry["file"]
+        ]
+        others[design] = as_trials(files, split.robot, options.work / "bags" / design)
+    usual = [trial for trial in split.validation if not str(trial.meta["id"]).startswith(UNSEEN)]
+    fastest = np.abs(np.concatenate([trial.states for trial in split.train])[:, split.train[0].states.shape[1] // 2 :]).max(
+        axis=0
+    )
+    plain = _simulated(split.robot, 1.0)
+    loaded = _simulated(split.robot, PAYLOAD)
+    rows: list[Row] = []
+    for seed in options.seeds:
+        real = _bundle(options, ROBOT, seed, lambda: split.train)
+        familiar = signs(real, usual)
+        for design, trials in others.items():
+            rows.append(_row(seed, f"design {design}", real, familiar, signs(real, trials), settled=True))
+        unseen = signs(real, split.validation)
+        fast = unseen.where((unseen.speed > fastest).any(axis=1))
+        rows.append(_row(seed, "unseen speed", real, familiar, fast, settled=False))
+        simulated = _bundle(options, SIMULATED, seed, partial(_collected, split.robot, seed))
+        rows.append(_row(seed, "doubled payload", simulated, signs(simulated, plain), signs(simulated, loaded), settled=True))
+    settings = {"seconds_of_evidence": SECONDS, "stride": STRIDE, "fastest_trained": fastest.tolist(), "payload": PAYLOAD}
+    return Measurement("uncertainty", rows, settings)
+
+
+def _row(seed: int, kind: str, bundle: Bundle, familiar: Signs, unfamiliar: Signs, *, settled: bool) -> Row:
+    """``settled``: only windows with all the evidence that surprise takes together, for what does not change within a trial."""
+    both = [one.where(one.seconds >= SECONDS) if settled else one for one in (familiar, unfamiliar)]
+    early = [one.where((one.seconds >= 1.0) & (one.seconds < 2.0)) for one in (familiar, unfamiliar)]
+    thresholds = bundle.manifest.thresholds
+
+    def combined(one: Signs) -> Floats:
+        return unfamiliarity(one.disagreement, one.surprise, thresholds)
+
+    return {
+        "unfamiliar": kind,
+        "seed": seed,
+        "auroc_disagreement": round(auroc(both[0].disagreement, both[1].disagreement), 4),
+        "auroc_surprise": round(auroc(both[0].surprise, both[1].surprise), 4),
+        "auroc_both": round(auroc(combined(both[0]), combined(both[1])), 4),
+        "auroc_both_after_1s": round(auroc(*map(combined, early)), 4) if all(len(one.seconds) for one in early) else "",
+        "reported_familiar": round(float((combined(both[0]) > 0).mean()), 4),
+        "reported_unfamiliar": round(float((combined(both[1]) > 0).mean()), 4),
+        "familiar_windows": len(both[0].seconds),
+        "unfamiliar_windows": len(both[1].seconds),
+    }
+
+
+def _simulated(robot: RobotSpec, factor: float) -> list[Trial]:
+    """Trials that no training saw, the lower arm ``factor`` times as heavy as its kind."""
+    spec = (
+        robot if factor == 1.0 else robot.model_copy(update={"nominal": {**robot.nominal, "mass.lower": factor * _mass(robot)}})
+    )
+    with_payload = collect(spec, episodes=EPISODES, seed=1000, steps=EPISODE_STEPS)
+    return [recording.trial(spec) for recording in with_payload]
+
+
+def _mass(robot: RobotSpec) -> float:
+    from forerun_sim.urdf import robot_urdf
+
+    return float(robot_urdf(robot).links["lower"].mass)
+
+
+def _collected(robot: RobotSpec, seed: int) -> list[Trial]:
+    from forerun_models.recipe import load_recipe
+
+    settings = load_recipe(SIMULATED, robot.name).collection
+    return [one.trial(robot) for one in collect(robot, episodes=settings.episodes, seed=seed, steps=settings.steps)]
+
+
+def _bundle(options: Options, recipe_name: str, seed: int, trials: Callable[[], Sequence[Trial]]) -> Bundle:
+    """A bundle of the shipped recipe, trained on ``trials``; a training that is kept is not repeated."""
+    import torch
+
+    from forerun_models.export import Provenance, export_bundle
+    from forerun_models.recipe import load_recipe
+    from forerun_models.training.run import load_run, train
+
+    torch.set_num_threads(1)
+    robot = load_robot(ROBOT)
+    recipe = load_recipe(recipe_name, robot.name)
+    folder: Path = (options.kept or options.work) / f"{recipe_name}-{seed}"
+    options.note(f"{recipe_name}, seed {seed}")
+    done = (folder / "weights.safetensors").is_file()
+    run = load_run(folder) if done else train(trials(), robot, recipe, seed, folder, resume=True)
+    out = options.work / f"{recipe_name}-{seed}.bundle"
+    export_bundle(out, run.model, robot, recipe, run.replay, Provenance(run.trained_on, seed, held_out=run.held_out))
+    return load(out)
