@@ -62,6 +62,7 @@ COMMANDS = {
     "curriculum": Entry("curriculum", "How far a robot may vary until its bundle fails: ranges that grow with success."),
     "train": Entry("train", "Learn a world model from bags, simulated or real."),
     "learn": Entry("learn", "Let an agent learn in any Gymnasium environment; writes its learning curve."),
+    "compare": Entry("compare", "Learning curves of several runs beside each other, with intervals."),
     "export": Entry("export", "Make a bundle, which the controller runs, of a training run."),
     "finetune": Entry("finetune", "Let a bundle learn from new bags; promoted only when better on held-out trials."),
     "identify": Entry("identify", "Fit the simulator's parameters to bags, and design the next experiment."),
