@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -58,7 +59,9 @@ class Bundle:
         self._act = sessions.get("act")
         self._dynamics = sessions.get("dynamics")
         self._carry_names = tuple(manifest.carry)
-        self._inputs = {entry.name for entry in self._act.get_inputs()} if self._act is not None else set()
+        taken = {entry.name: entry.shape for entry in self._act.get_inputs()} if self._act is not None else {}
+        self._inputs = set(taken)
+        self._picture_shape = tuple(taken["image"][1:]) if "image" in taken else None
         self._outputs = [
             "plan",
             "predicted",
@@ -74,6 +77,11 @@ class Bundle:
         return self._act is not None
 
     @property
+    def picture_shape(self) -> tuple[int, ...] | None:
+        """[H, W, 3] of the pictures by which the agent acts; None for agents that act by joint states."""
+        return self._picture_shape
+
+    @property
     def has_model(self) -> bool:
         """Whether the bundle can predict (agents without a model cannot)."""
         return self._dynamics is not None
@@ -82,7 +90,16 @@ class Bundle:
         """The carry of the first tick."""
         return {name: np.full(shape, initial, np.float32) for name, (shape, initial) in self.manifest.carry.items()}
 
-    def act(self, history: ArrayLike, goal: ArrayLike, noise: ArrayLike, elapsed: float, delay: float, carry: Carry) -> Decision:
+    def act(
+        self,
+        history: ArrayLike,
+        goal: ArrayLike,
+        noise: ArrayLike,
+        elapsed: float,
+        delay: float,
+        carry: Carry,
+        image: ArrayLike | None = None,
+    ) -> Decision:
         """One decision.
 
         Args:
@@ -92,15 +109,16 @@ class Bundle:
             elapsed: seconds since the last plan (0 at the first).
             delay: seconds from the history's end to the moment at which the plan's first command acts, at most a period.
             carry: ``start()`` or the last decision's.
+            image: [H, W, 3], uint8, the newest picture; only for agents that see (``picture_shape``).
 
         Raises:
-            BundleError: the bundle has no agent.
+            BundleError: the bundle has no agent, or it needs a picture and there is none of its shape.
         """
         if self._act is None:
             raise BundleError(
                 f"{self.path}: holds a model of {self.manifest.robot} alone, without an agent, so it cannot control"
             )
-        feed = {
+        feed: dict[str, NDArray[Any]] = {
             "history": np.asarray(history, np.float32)[None],
             "goal": np.asarray(goal, np.float32).reshape(1, -1),
             "noise": np.asarray(noise, np.float32),
@@ -108,6 +126,13 @@ class Bundle:
             "delay": np.asarray([delay], np.float32),
             **carry,
         }
+        if self.picture_shape is not None:
+            if image is None or np.shape(image) != self.picture_shape:
+                has = "none" if image is None else f"one of shape {list(np.shape(image))}"
+                raise BundleError(
+                    f"{self.path}: its agent needs a picture of shape {list(self.picture_shape)}, and was given {has}"
+                )
+            feed["image"] = np.asarray(image, np.uint8)[None]
         results = self._act.run(self._outputs, {name: value for name, value in feed.items() if name in self._inputs})
         plan, predicted, value, disagreement, imagined, *after = results
         return Decision(
@@ -259,7 +284,7 @@ def _check_interface(manifest: Manifest, session: onnxruntime.InferenceSession, 
     """The graph must have the tensors that the controller will feed and read."""
     inputs = {entry.name: entry.shape for entry in session.get_inputs()}
     outputs = {entry.name for entry in session.get_outputs()}
-    allowed = {"history", "goal", "noise", "elapsed", "delay", *manifest.carry}
+    allowed = {"history", "goal", "noise", "elapsed", "delay", "image", *manifest.carry}
     needed = {"plan", "predicted", "value", "disagreement", "imagined", *(f"next_{name}" for name in manifest.carry)}
     if not set(inputs) <= allowed or not needed <= outputs:
         raise BundleError(

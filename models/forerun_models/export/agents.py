@@ -57,11 +57,17 @@ class ActGraph(nn.Module):
     def forward(self, history: Tensor, goal: Tensor, *carry: Tensor) -> tuple[Tensor, ...]:
         """history [1, K, S+A], goal [1, G] and the carry -> plan [1, H, A] in physical units, H commands of one control period;
         predicted [1, 0, S]; value and disagreement [1], not a number; imagined [1, 1, 0, S]; the next carry."""
-        action, *following = self.policy(self.observation(history, goal), *carry)
+        return self._answer(history, *self.policy(self.observation(history, goal), *carry))
+
+    def _answer(self, history: Tensor, action: Tensor, *following: Tensor) -> tuple[Tensor, ...]:
         plan = self.command(action)[:, None].expand(-1, self._commands, -1)
         nothing = history[:, :0, : self._states]
         unknown = torch.full((1,), float("nan"))
         return plan, nothing, unknown, unknown.clone(), nothing[:, None], *following
+
+    def inputs(self, history: Tensor, goal: Tensor, observation: NDArray[Any]) -> dict[str, Tensor]:
+        """Arguments of ``forward`` before the carry, by name, when the environment shows ``observation``."""
+        return {"history": history, "goal": goal}
 
     def command(self, action: Tensor) -> Tensor:
         """The command [..., A] in physical units that an action [..., A] means."""
@@ -70,6 +76,18 @@ class ActGraph(nn.Module):
     def first_carry(self) -> dict[str, Tensor]:
         """The carry of an episode's first call."""
         return {name: torch.zeros(shape) for name, shape in self.policy.carry.items()}
+
+
+class PictureGraph(ActGraph):
+    """act.onnx of a policy that acts by a camera's pictures."""
+
+    def forward(self, history: Tensor, goal: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        """As ``ActGraph``, with ``image`` uint8 [1, H, W, 3] before the carry."""
+        image, *carry = rest
+        return self._answer(history, *self.policy(image, *carry))
+
+    def inputs(self, history: Tensor, goal: Tensor, observation: NDArray[Any]) -> dict[str, Tensor]:
+        return {"history": history, "goal": goal, "image": torch.as_tensor(observation)[None]}
 
 
 def export_run(run: str | Path, out: str | Path) -> Path:
@@ -98,12 +116,13 @@ def export_agent(out: str | Path, agent: Agent, about: About, metrics: Mapping[s
     environment = make_environment(about.env, type(agent), about.options)
     try:
         settings = _settings(environment.env, about.env)
-        graph = ActGraph(agent.policy_graph().cpu().eval(), settings)
+        kind = PictureGraph if agent.env.pictures else ActGraph
+        graph = kind(agent.policy_graph().cpu().eval(), settings)
         episode = _play(agent, environment, _twin(settings), about.seed, graph)
     finally:
         environment.close()
     files = {
-        "act.onnx": to_onnx(graph, episode.inputs(0), graph.outputs),
+        "act.onnx": to_onnx(graph, episode.steps[0], graph.outputs),
         "train/learn.yaml": yaml.safe_dump(about.model_dump(mode="json"), sort_keys=False).encode(),
         **{f"train/robot/{name}": content for name, content in robot_files(settings.robot).items()},
     }
@@ -125,15 +144,9 @@ def export_agent(out: str | Path, agent: Agent, about: About, metrics: Mapping[s
 
 @dataclass(frozen=True)
 class _Episode:
-    """Inputs of act.onnx along an episode: histories [T, K, S+A], goal [G] and the carry before each step."""
+    """Arguments of the graph's forward, by name, at each step of an episode."""
 
-    histories: Tensor
-    goal: Tensor
-    carries: list[dict[str, Tensor]]
-
-    def inputs(self, step: int) -> dict[str, Tensor]:
-        """Arguments of the graph's forward, by name."""
-        return {"history": self.histories[step : step + 1], "goal": self.goal, **self.carries[step]}
+    steps: list[dict[str, Tensor]]
 
 
 def _settings(env: gymnasium.Env[Any, Any], env_id: str) -> EnvSettings:
@@ -173,21 +186,21 @@ def _play(agent: Agent, environment: Environment, twin: RobotEnv, seed: int, gra
     actor = agent.actor(explore=False)
     actor.reset(seed)
     states, goal = [_state(twin, readings)], torch.as_tensor(twin.settings.goal, dtype=torch.float32)[None]
-    carry, carries, same = graph.first_carry(), [], []
-    histories: list[Tensor] = []
+    carry, same = graph.first_carry(), []
+    steps: list[dict[str, Tensor]] = []
     commands.append(twin.command)
     reach = graph.command(torch.ones(1)) - graph.command(torch.zeros(1)) + 1e-9
     over, worst = False, 0.0
-    while not over and len(histories) < _STEPS:
+    while not over and len(steps) < _STEPS:
         history = _history(states, commands, rows)
-        built = graph.observation(history, goal)[0].numpy()
-        worst = max(worst, float(np.abs(built - observation).max()))
+        if not agent.env.pictures:
+            built = graph.observation(history, goal)[0].numpy()
+            worst = max(worst, float(np.abs(built - observation).max()))
         action = np.asarray(actor.act(observation), np.float32)
-        plan, *rest = graph(history, goal, *carry.values())
+        steps.append({**graph.inputs(history, goal, observation), **carry})
+        plan, *rest = graph(*steps[-1].values())
         difference = (plan[0, 0] - graph.command(torch.as_tensor(action))).abs() / reach
         same.append(float(difference.max()) < _SAME)
-        histories.append(history)
-        carries.append(carry)
         carry = dict(zip(carry, rest[4:], strict=True))
         outcome = environment.step(action)
         readings, *_ = twin.step(environment.meant(action))
@@ -199,7 +212,7 @@ def _play(agent: Agent, environment: Environment, twin: RobotEnv, seed: int, gra
         raise ForerunError(f"the bundle would show its agent other observations than the environment did, by {worst:.3g}")
     if np.mean(same) < _SHARE:
         raise ForerunError(f"the policy graph acts as the agent does in {np.mean(same):.0%} of the steps only")
-    return _Episode(torch.cat(histories), goal, carries)
+    return _Episode(steps)
 
 
 def _state(twin: RobotEnv, observation: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -220,12 +233,17 @@ def _parity(graph: ActGraph, episode: _Episode, seed: int) -> list[ParityCase]:
     """The steps whose action changes least when all inputs are disturbed in their fifth digit (see ``export._act_parity``)."""
     generator = torch.Generator().manual_seed(seed)
     found = []
-    for step in torch.randperm(len(episode.histories), generator=generator)[:40].tolist():
-        inputs = episode.inputs(step)
+    for step in torch.randperm(len(episode.steps), generator=generator)[:40].tolist():
+        inputs = episode.steps[step]
         outputs = dict(zip(graph.outputs, graph(*inputs.values()), strict=True))
-        disturbed = [tensor * (1 + 1e-5 * torch.randn(tensor.shape, generator=generator)) for tensor in inputs.values()]
+        disturbed = [_disturbed(tensor, generator) for tensor in inputs.values()]
         change = float((graph(*disturbed)[0] - outputs["plan"]).abs().max())
         given = {name: tensor.numpy() for name, tensor in inputs.items()}
         found.append((change, ParityCase("act", given, {name: tensor.numpy() for name, tensor in outputs.items()}, 1e-3)))
     found.sort(key=lambda pair: pair[0])
     return [case for _, case in found[:_PARITY_CASES]]
+
+
+def _disturbed(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """``tensor`` with another fifth digit; whole numbers as they are."""
+    return tensor * (1 + 1e-5 * torch.randn(tensor.shape, generator=generator)) if tensor.is_floating_point() else tensor

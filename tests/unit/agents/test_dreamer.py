@@ -18,7 +18,7 @@ from forerun_models.agents.dreamer.runs import runs_of
 from forerun_models.agents.environment import make_environment
 from forerun_models.agents.folder import About
 from forerun_models.agents.registry import make_agent, settings_of
-from forerun_models.bundle import load
+from forerun_models.bundle import Bundle, BundleError, load
 from forerun_models.export.agents import export_agent
 from forerun_sim.errors import InputError
 
@@ -184,12 +184,13 @@ def test_the_shipped_settings_are_read() -> None:
     assert isinstance(settings_of("dreamer"), DreamerSettings)
 
 
-def test_a_bundle_of_it_acts_as_it_does_over_a_whole_sequence(tmp_path: Path) -> None:
-    env = make_environment("forerun/pendulum-swingup-v0", DreamerAgent)
-    agent = tiny(env.spec, begin_at=20)
+def exported(tmp_path: Path, **options: object) -> tuple[DreamerAgent, Bundle]:
+    """An agent that has learned a little in the pendulum's environment, and its bundle."""
+    env = make_environment("forerun/pendulum-swingup-v0", DreamerAgent, options)
+    agent = tiny(env.spec, begin_at=15)
     seen = env.reset(0)
     actor = agent.actor(explore=True)
-    for _ in range(40):
+    for _ in range(30):
         action = actor.act(seen)
         outcome = env.step(action)
         agent.observe(Step(seen, action, outcome.reward, outcome.observation, False, False))
@@ -198,7 +199,7 @@ def test_a_bundle_of_it_acts_as_it_does_over_a_whole_sequence(tmp_path: Path) ->
     env.close()
     about = About(
         env=env.spec.id,
-        options={},
+        options=options,
         imports=(),
         agent="dreamer",
         settings=agent.settings.model_dump(mode="json"),
@@ -206,16 +207,35 @@ def test_a_bundle_of_it_acts_as_it_does_over_a_whole_sequence(tmp_path: Path) ->
         eval_every=1,
         eval_episodes=1,
     )
-    bundle = load(export_agent(tmp_path / "bundle", agent, about))
+    return agent, load(export_agent(tmp_path / "bundle", agent, about))
+
+
+def test_a_bundle_of_it_acts_as_it_does_over_a_whole_sequence(tmp_path: Path) -> None:
+    agent, bundle = exported(tmp_path)
     shapes = {name: shape for name, (shape, _) in bundle.manifest.carry.items()}
-    assert shapes == {"carry_h": (1, 16), "carry_z": (1, 12), "carry_action": (1, 1)}
+    assert shapes == {"carry_h": (1, 16), "carry_z": (1, 12), "carry_action": (1, 1)} and bundle.picture_shape is None
     actor, carry, draw = agent.actor(explore=False), bundle.start(), np.random.default_rng(1)
-    limit = bundle.manifest.command_upper
     for _ in range(30):
         state = draw.normal(0.0, 2.0, 2).astype(np.float32)
         decision = bundle.act([[*state, 0.0]], [], [], 0.02, 0.0, carry)
-        assert decision.plan[0] == pytest.approx(np.asarray(actor.act(state)) * limit, abs=1e-4)
+        wanted = np.asarray(actor.act(state)) * bundle.manifest.command_upper
+        assert decision.plan[0] == pytest.approx(wanted, abs=1e-4)
         carry = decision.carry
+
+
+def test_a_bundle_of_it_acts_by_pictures(tmp_path: Path) -> None:
+    agent, bundle = exported(tmp_path, camera="front")
+    actor, carry, draw = agent.actor(explore=False), bundle.start(), np.random.default_rng(1)
+    assert bundle.picture_shape == (32, 32, 3)
+    for _ in range(20):
+        picture = draw.integers(0, 256, (32, 32, 3), np.uint8)
+        decision = bundle.act(np.zeros((1, 3)), [], [], 0.02, 0.0, carry, picture)
+        wanted = np.asarray(actor.act(picture)) * bundle.manifest.command_upper
+        assert decision.plan[0] == pytest.approx(wanted, abs=1e-4)
+        carry = decision.carry
+    for wrong, message in ((None, "was given none"), (np.zeros((8, 8, 3)), r"one of shape \[8, 8, 3\]")):
+        with pytest.raises(BundleError, match=message):
+            bundle.act(np.zeros((1, 3)), [], [], 0.02, 0.0, carry, wrong)
 
 
 def test_choices_are_not_exported() -> None:
