@@ -256,12 +256,11 @@ class Plant:
         begin, end, actuators = self._count, self._count + substeps, self._actuators
         actuators.give(values, begin)
         looks = self._sensors.looks(substeps, again, self._periods.regular)
-        go = self._serve if actuators.feedback else self._follow
         while self._count < end:
             now = self._count
             count = min(actuators.reach(now), end - now)
             actuators.prepare(now, count, self._rows)
-            go(count, looks if now == begin else tuple(look - (now - begin) for look in looks if look > now - begin))
+            self._pass(count, looks if now == begin else tuple(look - (now - begin) for look in looks if look > now - begin))
             self._count += count
         rows = self._rows
         for row in rows:
@@ -271,38 +270,36 @@ class Plant:
                     f" {[row[1] for row in rows]}; raise control.physics_rate, soften the servos or narrow the randomization"
                 )
 
-    def _follow(self, count: int, looks: tuple[int, ...]) -> None:
-        """``count`` physics steps under efforts that follow from the commands alone, and the state after those in ``looks``."""
-        engine, efforts, pushes, done = self._engine, self._actuators.ahead, self._pushes, 0
-        within = looks if looks and looks[-1] == count else (*(look for look in looks if look < count), count)
-        for stop in within:
-            if pushes.begin < self._count + stop:
-                for ahead in range(done, stop):
-                    pushes.apply(self._count + ahead, engine.push)
-                    engine.step(efforts[ahead])
+    def _pass(self, count: int, looks: tuple[int, ...]) -> None:
+        """``count`` prepared physics steps, and the state after those in ``looks``."""
+        engine, actuators, record, begin, done = self._engine, self._actuators, self._sensors.record, self._count, 0
+        efforts, serves = actuators.ahead, actuators.feedback
+        pushed = self._pushes.begin < begin + count
+        for stop in looks if looks and looks[-1] == count else (*(look for look in looks if look < count), count):
+            if pushed:
+                effort = self._pushed(done, stop)
+            elif serves:
+                effort = engine.serve(actuators.effort, done, stop, self._rows)
             else:
                 engine.run(efforts[done:stop])
+                effort = efforts[stop - 1]
             done = stop
-            self._stale = stop == count and count not in looks and not self._actuators.newest
-            if not self._stale:
-                self._rows = engine.states()
-                self._sensors.record(self._count + stop, self._rows, efforts[stop - 1])
+            if stop in looks or actuators.newest:
+                self._rows = rows = engine.states()
+                record(begin + stop, rows, effort)
+        self._stale = count not in looks and not actuators.newest
 
-    def _serve(self, count: int, looks: tuple[int, ...]) -> None:
-        """The same where efforts depend on the state."""
-        engine, effort, pushes, rows = self._engine, self._actuators.effort, self._pushes, self._rows
-        pushed = pushes.begin < self._count + count
-        for ahead in range(count):
-            produced = effort(ahead, rows)
-            if pushed:
-                pushes.apply(self._count + ahead, engine.push)
-            engine.step(produced)
-            if ahead + 1 in looks or ahead == count - 1:
-                rows = engine.states()
-                self._sensors.record(self._count + ahead + 1, rows, produced)
-            else:
-                rows = engine.driven()
-        self._rows = rows
+    def _pushed(self, first: int, last: int) -> Sequence[float]:
+        """The same steps one by one, where there are pushes; the last one's efforts."""
+        engine, actuators, effort = self._engine, self._actuators, self._actuators.ahead[first:last]
+        for ahead in range(first, last):
+            self._pushes.apply(self._count + ahead, engine.push)
+            if not actuators.feedback:
+                engine.run(actuators.ahead[ahead : ahead + 1])
+                continue
+            effort[-1:] = [engine.serve(actuators.effort, ahead, ahead + 1, self._rows)]
+            self._rows = engine.states()
+        return effort[-1]
 
     def read(self) -> Reading | None:
         """What the joints report now, or None where the reading drops out."""

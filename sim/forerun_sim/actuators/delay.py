@@ -36,12 +36,13 @@ class DelayLine:
         parts: list[tuple[int, list[float]]] = []
         queue, end = self._queue, step + count
         while step < end:
-            while queue and queue[0][0] <= step:
+            when, following = queue[0] if queue else (end, self._active)
+            if when <= step:
                 self._active = queue.popleft()[1]
-            if not queue or queue[0][0] >= end:
+                continue
+            if when >= end:
                 parts.append((end - step, self._active))
                 break
-            when, following = queue[0]
             whole = int(when)
             if whole > step:
                 parts.append((whole - step, self._active))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 
 from forerun_sim.actuators.delay import DelayLine
 from forerun_sim.actuators.parts import Gear, Law, Losses, Motor
@@ -48,10 +49,10 @@ class ActuatorModel:
         self._special: dict[int, tuple[Motor, Gear | None]] = {}
         self._losses: dict[int, Losses] = {}
         self._outputs: list[float] = []
-        self._fading: list[list[float]] = []  # powers of what the motors keep
         self._gravity = gravity
         self._held = [0.0] * len(self._joints)
         self._reach = max(1, round(COMPENSATION / step)) if gravity is not None else sys.maxsize
+        self._still: list[Iterable[float]] = [repeat(0.0)] * len(self._joints)
         self._lags = False
         self._asked: list[list[float]] = []
         self.feedback = False
@@ -83,7 +84,6 @@ class ActuatorModel:
         )
         self.newest |= self._gravity is not None
         self._outputs = [0.0] * len(self._driven)
-        self._fading = [[motor.keep] for motor in self._motors]
         self._lags = any(motor.keep for motor in self._motors)
         idle = [position[index] if joint.interface == "position" else 0.0 for index, joint in self._driven]
         self._line.reset(parameters.delay / self._step, self._clipped(idle))
@@ -126,18 +126,16 @@ class ActuatorModel:
                     row[index] += strength * demand
                 rows += [row] * steps
             return rows
-        total = sum(steps for steps, _ in parts)
-        columns: list[Sequence[float]] = [[held] * total for held in self._held]
+        columns, outputs = self._still.copy(), self._outputs
         for slot, (index, _, _, _, keep, strength) in enumerate(self._rows):
-            held, output, fading, column = self._held[index], self._outputs[slot], self._fading[slot], []
-            while len(fading) < total:
-                fading.append(fading[-1] * keep)
+            held, output, column = self._held[index], outputs[slot], []
             for steps, command in parts:
-                settled, error = strength * command[slot] + held, strength * (output - command[slot])
-                column += [settled + error * left for left in fading[:steps]]
-                output = command[slot] + (output - command[slot]) * fading[steps - 1]
-            self._outputs[slot], columns[index] = output, column
-        return list(zip(*columns, strict=True))
+                demand = command[slot]
+                for _ in range(steps):
+                    output = demand + keep * (output - demand)
+                    column.append(held + strength * output)
+            outputs[slot], columns[index] = output, column
+        return list(zip(*columns, strict=False))
 
     def effort(self, ahead: int, rows: Sequence[JointRow]) -> Sequence[float]:
         """Effort of the motors [J] during the prepared step ``ahead``, from the joints' states at its beginning: what a torque

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -63,6 +63,10 @@ def gravity_vector(parameters: Parameters) -> tuple[float, float, float]:
     )
 
 
+Servo = Callable[[int, Sequence[JointRow]], Sequence[float]]
+"""Efforts of the motors [J] in a prepared physics step, by its number, from the joints' states at its beginning."""
+
+
 class Engine(Protocol):
     """Rigid bodies on joints, in the joint order of robot.yaml, SI. One physics step at a time."""
 
@@ -85,8 +89,10 @@ class Engine(Protocol):
     def states(self) -> Sequence[JointRow]:
         """The joints' states [J] now, each beginning with position and velocity."""
 
-    def driven(self) -> Sequence[JointRow]:
-        """The same for servos: the coordinates of bodies that move freely may be those of the last ``states``."""
+    def serve(self, servo: Servo, first: int, last: int, rows: Sequence[JointRow]) -> Sequence[float]:
+        """Physics steps under what ``servo`` makes of ``ahead``, from ``first`` to before ``last``, and of the states at the
+        beginning of each: ``rows``, then those that follow, in which the coordinates of bodies that move freely may be those of
+        the last ``states``. Returns the efforts of the last step [J]."""
 
     def close(self) -> None:
         """Gives the engine's memory back. May be called twice."""

@@ -18,10 +18,10 @@ from typing import Any
 import pybullet
 
 from forerun_sim.actuators import JointRow
-from forerun_sim.engines.base import Bodies, Hardware, Image, gravity_vector
+from forerun_sim.engines.base import Bodies, Hardware, Image, Servo, gravity_vector
 from forerun_sim.engines.bullet_camera import BulletCameras
 from forerun_sim.engines.bullet_rotors import Rotors
-from forerun_sim.engines.bullet_scene import BulletScene
+from forerun_sim.engines.bullet_scene import BulletScene, picker
 from forerun_sim.engines.bullet_urdf import ShiftedUrdf
 from forerun_sim.errors import ForerunError
 from forerun_sim.kinematics import ORIGIN, Vector
@@ -35,6 +35,8 @@ _FAST = 1e6
 """Joint velocity [rad/s] at which PyBullet would clip: out of reach, so that exploding physics is seen and not hidden."""
 _GRAIN = 1e-4
 """Mass [kg] of a root link that the URDF gives none: PyBullet holds a body still whose base has none."""
+_TORQUE = pybullet.TORQUE_CONTROL
+_command, _step, _read = pybullet.setJointMotorControlArray, pybullet.stepSimulation, pybullet.getJointStates
 _FRESH = 500
 """Robots loaded until the whole world is made anew: PyBullet keeps 2 kB of each that it removed."""
 
@@ -58,6 +60,9 @@ class BulletEngine:
         driven = [(slot, joint) for slot, joint in enumerate(spec.joints) if joint.name not in spec.coordinates]
         self._slots = tuple(slot for slot, _ in driven)
         self._names = tuple(joint.name for _, joint in driven)
+        self._own = picker(self._slots)
+        """Takes what belongs to the URDF's joints, in their order, of what belongs to all."""
+        self._nothing = (0.0,) * len(driven)
         self._last_link = self._urdf.carrier if spec.base != "fixed" else self._urdf.joints[self._names[-1]].child
         self._inertia: dict[str, tuple[float, ...]] = {}
         self._applied: dict[tuple[str, int], dict[str, Any]] = {}
@@ -240,35 +245,53 @@ class BulletEngine:
         self._pushes.clear()
 
     def step(self, effort: Sequence[float]) -> None:
-        client = self._client
-        if self._pushes:
-            self._push_all()
-        forces = [effort[slot] for slot in self._slots] if self._free else effort
-        if self._rotors.acting:
-            forces = self._rotors.efforts(forces, pybullet.getJointStates(self._body, self._indices, client))
-        pybullet.setJointMotorControlArray(
-            self._body, self._indices, pybullet.TORQUE_CONTROL, forces=forces, physicsClientId=client
-        )
-        pybullet.stepSimulation(client)
+        self.run((effort,))
 
     def run(self, efforts: Sequence[Sequence[float]]) -> None:
-        if self._pushes or self._free or self._rotors.acting:
-            for effort in efforts:
-                self.step(effort)
+        if self._rotors.acting:
+            self._turn(efforts)
             return
-        body, joints, client, mode = self._body, self._indices, self._client, pybullet.TORQUE_CONTROL
-        command, step = pybullet.setJointMotorControlArray, pybullet.stepSimulation
-        for effort in efforts:
-            command(body, joints, mode, forces=effort, physicsClientId=client)
-            step(client)
+        if self._pushes:
+            self._push_all()
+        # Names of arguments would cost half a microsecond a step. Places, speeds and gains mean nothing in this mode.
+        body, joints, client, none = self._body, self._indices, self._client, self._nothing
+        for effort in map(self._own, efforts) if self._free else efforts:
+            _command(body, joints, _TORQUE, none, none, effort, none, none, client)
+            _step(client)
+
+    def _turn(self, efforts: Sequence[Sequence[float]]) -> None:
+        """``run`` where rotors make of each effort what is applied."""
+        body, joints, client, none, rotors = self._body, self._indices, self._client, self._nothing, self._rotors
+        if self._pushes:
+            self._push_all()
+        for effort in map(self._own, efforts) if self._free else efforts:
+            applied = rotors.efforts(effort, _read(body, joints, client) if rotors.turning else ())
+            _command(body, joints, _TORQUE, none, none, applied, none, none, client)
+            _step(client)
+
+    def serve(self, servo: Servo, first: int, last: int, rows: Sequence[JointRow]) -> Sequence[float]:
+        if self._pushes:
+            self._push_all()
+        body, joints, client, none, free = self._body, self._indices, self._client, self._nothing, self._free
+        rotors = self._rotors.efforts if self._rotors.acting else None
+        own, known = self._own, self._scene.known
+        effort = applied = servo(first, rows)
+        found = own(rows) if free else rows
+        for ahead in range(first + 1, last + 1):
+            if free:
+                applied = own(effort)
+            if rotors is not None:
+                applied = rotors(applied, found)
+            _command(body, joints, _TORQUE, none, none, applied, none, none, client)
+            _step(client)
+            if ahead < last:
+                found = _read(body, joints, client)
+                effort = applied = servo(ahead, known(found) if free else found)
+        return effort
 
     def states(self) -> Sequence[JointRow]:
-        rows: Sequence[JointRow] = pybullet.getJointStates(self._body, self._indices, self._client)
+        rows: Sequence[JointRow] = _read(self._body, self._indices, self._client)
         return self._scene.rows(rows) if self._free else rows
-
-    def driven(self) -> Sequence[JointRow]:
-        rows: Sequence[JointRow] = pybullet.getJointStates(self._body, self._indices, self._client)
-        return self._scene.known(rows) if self._free else rows
 
     def close(self) -> None:
         self._files.close()

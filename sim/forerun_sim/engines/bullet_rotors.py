@@ -16,7 +16,9 @@ Whatever W is, a steady motion has u' = t - D a: W decides about transients only
 what touches the robot need not be known (a blow moves the link alone first; the rotor's momentum follows within some ten steps).
 It is stable for rotors of any size, unlike the plain feedback t - D a; its error is of second order in the physics step. Joint
 damping d counts as D + d dt (implicit Euler), dry friction as the effort, at most ``coulomb``, that stops the joint within the
-step.
+step. With the symmetric R = (1 + W D)^-1 W = (M + D)^-1, f = a - W u and g = 2 a1 - a2, what ``RotorModel`` reckons is
+
+    a' = g + R (t - 2 u1 + u2 - D g).
 """
 
 from __future__ import annotations
@@ -100,7 +102,7 @@ class Rotors:
     def start(self, velocity: Sequence[float], after: Sequence[float]) -> None:
         """Joints at ``velocity`` [J] that, left alone for one step, would be at ``after``."""
         if self._model is not None:
-            self._model.start(np.array(velocity), np.array(after))
+            self._model.start(velocity, after)
 
     def efforts(self, effort: Sequence[float], rows: Sequence[JointRow]) -> Sequence[float]:
         """What to apply [J] for the motors' ``effort`` [J] while the joints are in the states ``rows`` [J]."""
@@ -108,11 +110,13 @@ class Rotors:
             effort = [one + other for one, other in zip(effort, self._lift, strict=True)]
         if not self.turning or self._model is None:
             return effort
-        return self._model.efforts(effort, np.array([row[0] for row in rows]), np.array([row[1] for row in rows]))
+        return self._model.efforts(effort, rows)
 
 
 class RotorModel:
     """Rotors, damping and dry friction of a robot's joints as efforts. ``rotors`` are those that no link carries [J]."""
+
+    # One product with (M + D)^-1 a step, the rest on plain floats: for six joints a third of what arrays take.
 
     def __init__(
         self,
@@ -126,57 +130,70 @@ class RotorModel:
         """``step`` is the physics step [s]; ``joints`` are their names, all at ``position`` [J]."""
         self._matrix = matrix
         self._step = step
-        self._velocity = self._applied = np.zeros(len(joints))
-        self._earlier = (self._applied, self._applied)
-        """Accelerations and applied efforts of the step before the last."""
-        self._damping = np.array([parameters.damping[name] + parameters.viscous[name] for name in joints])
-        self._rotors = np.array(rotors) + self._step * self._damping
+        self._damping = [parameters.damping[name] + parameters.viscous[name] for name in joints]
+        self._rotors = [rotor + step * damping for rotor, damping in zip(rotors, self._damping, strict=True)]
+        self._inertia = np.diag(self._rotors)
         self._rubs = [(index, parameters.coulomb[name]) for index, name in enumerate(joints) if parameters.coulomb[name] > 0]
-        self._stiction = np.zeros(len(joints))
-        self._renew(np.array(position))
+        self._stiction = [0.0] * len(joints)
+        self._renew(position)
+        self.start(self._stiction, self._stiction)
 
-    def start(self, velocity: Array, after: Array) -> None:
+    def start(self, velocity: Sequence[float], after: Sequence[float]) -> None:
         """Joints at ``velocity`` [J] that, left alone for one step, would be at ``after``."""
-        self._velocity = velocity - (after - velocity)
-        self._applied = np.zeros(len(velocity))
-        self._earlier = ((after - velocity) / self._step, self._applied)
+        change = [(new - old) / self._step for old, new in zip(velocity, after, strict=True)]
+        nothing = [0.0] * len(change)
+        speeds = [old - (new - old) for old, new in zip(velocity, after, strict=True)]
+        self._past = [speeds, change, nothing, nothing]
+        """Of the step before: speeds at its beginning; the acceleration in the one before it; what was applied in both."""
 
-    def _renew(self, position: Array) -> None:
-        self._at = position
-        self._inverse = self._matrix.inverse(position.tolist())
-        self._gain = np.linalg.inv(np.eye(len(position)) + self._inverse * self._rotors)
-        self._reach = self._gain @ self._inverse
+    def _renew(self, position: Sequence[float]) -> None:
+        self._at = list(position)
+        inverse = self._matrix.inverse(self._at)
+        self._reach = np.linalg.solve(np.eye(len(self._at)) + inverse @ self._inertia, inverse)
         self._columns: list[list[float]] = self._reach.T.tolist()
 
-    def efforts(self, effort: Sequence[float], position: Array, velocity: Array) -> list[float]:
-        """What to apply [J] for the motors' ``effort`` [J] at the joints' ``position`` and ``velocity`` [J] now."""
-        if np.abs(position - self._at).max() > _STALE:
-            self._renew(position)
-        step, (change_before, applied_before) = self._step, self._earlier
-        change = (velocity - self._velocity) / step
-        free = 2.0 * change - change_before - self._inverse @ (2.0 * self._applied - applied_before)
-        self._velocity, self._earlier = velocity, (change, self._applied)
-        wanted = np.array(effort) - self._damping * velocity + self._stiction
-        acceleration = self._gain @ free + self._reach @ wanted
+    def efforts(self, effort: Sequence[float], rows: Sequence[JointRow]) -> list[float]:
+        """What to apply [J] for the motors' ``effort`` [J] while the joints are in the states ``rows`` [J]."""
+        rate, moved = 1.0 / self._step, False
+        speeds, wanted, changes, guesses, forces = [], [], [], [], []
+        for row, at, asked, damping, rotor, rubbing, speed_before, change_before, last, before in zip(
+            rows, self._at, effort, self._damping, self._rotors, self._stiction, *self._past, strict=True
+        ):
+            speed = row[1]
+            if row[0] - at > _STALE or at - row[0] > _STALE:
+                moved = True
+            change = (speed - speed_before) * rate
+            guess = change + change - change_before
+            want = asked - damping * speed + rubbing
+            speeds.append(speed)
+            changes.append(change)
+            guesses.append(guess)
+            wanted.append(want)
+            forces.append(want - last - last + before - rotor * guess)
+        if moved:
+            self._renew([row[0] for row in rows])
+        reached = self._reach.dot(forces).tolist()
+        speeding = [guess + more for guess, more in zip(guesses, reached, strict=True)]
         if self._rubs:
-            rubbing, acceleration = self._rub(velocity, acceleration)
-            wanted += rubbing - self._stiction
-            self._stiction = rubbing
-        self._applied = wanted - self._rotors * acceleration
-        applied: list[float] = self._applied.tolist()
+            self._rub([speed * rate for speed in speeds], speeding, wanted)
+        applied = [want - rotor * gained for want, rotor, gained in zip(wanted, self._rotors, speeding, strict=True)]
+        self._past = [speeds, changes, applied, self._past[2]]
         return applied
 
-    def _rub(self, velocity: Array, acceleration: Array) -> tuple[Array, Array]:
-        """Dry friction [J], from that of the last step on, and the acceleration [J] with it: one sweep over the joints."""
-        rubbing, speeding, speeds = self._stiction.tolist(), acceleration.tolist(), (velocity / self._step).tolist()
+    def _rub(self, speeds: list[float], speeding: list[float], wanted: list[float]) -> None:
+        """Dry friction, from that of the last step on, in one sweep over the joints: adds its change to the accelerations
+        ``speeding`` [J] and to the efforts ``wanted`` [J]. ``speeds`` [J] are in accelerations that would stop within the step."""
+        stiction = self._stiction
         for index, most in self._rubs:
-            kept, column = rubbing[index], self._columns[index]
-            found = min(max(kept - (speeds[index] + speeding[index]) / column[index], -most), most)
+            kept, column = stiction[index], self._columns[index]
+            found = kept - (speeds[index] + speeding[index]) / column[index]
+            found = most if found > most else -most if found < -most else found
             if found != kept:
-                rubbing[index] = found
+                stiction[index] = found
                 change = found - kept
-                speeding = [was + gain * change for was, gain in zip(speeding, column, strict=True)]
-        return np.array(rubbing), np.array(speeding)
+                wanted[index] += change
+                for other, gain in enumerate(column):
+                    speeding[other] += gain * change
 
 
 def _resting(urdf: Urdf, joints: Sequence[str]) -> dict[str, bool]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any
 
 import pybullet
 
@@ -124,7 +126,7 @@ class BulletScene:
         order = joints + [slot for slots in self._slots.values() for slot in slots]
         self._order = [order.index(index) for index in range(len(names))]
         """For each joint of robot.yaml: its place where the joints of the URDF come first, then the bodies."""
-        self._in_order = self._order == list(range(len(names)))
+        self._arrange = picker(self._order)
         self._seen: list[JointRow] = [(0.0, 0.0)] * len(spec.coordinates)
         self._readers: list[Callable[[], tuple[JointRow, ...]]] = [body.rows for body in self.free.values()]
         if spec.bodies or self._ground is not None:
@@ -188,8 +190,14 @@ class BulletScene:
 
     def known(self, joints: Sequence[JointRow]) -> Sequence[JointRow]:
         """The same, with the bodies' coordinates as ``rows`` saw them last."""
-        found = [*joints, *self._seen]
-        return found if self._in_order else [found[place] for place in self._order]
+        return self._arrange([*joints, *self._seen])
+
+
+def picker(places: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    """A quick function that takes the values at ``places`` from a sequence."""
+    if tuple(places) == tuple(range(places[0], places[0] + len(places))):
+        return itemgetter(slice(places[0], places[0] + len(places)))
+    return itemgetter(*places)
 
 
 def _plane(client: int, ground: Ground) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forerun_sim.actuators import JointRow
-from forerun_sim.engines.base import Bodies, Hardware, gravity_vector
+from forerun_sim.engines.base import Bodies, Hardware, Servo, gravity_vector
 from forerun_sim.errors import InputError
 from forerun_sim.kinematics import Vector
 from forerun_sim.randomization import Parameters
@@ -159,9 +159,13 @@ class MujocoWorld:
             return [(math.nan, math.nan)] * len(self._names)
         return list(zip(data.qpos[self._positions].tolist(), data.qvel[self._velocities].tolist(), strict=True))
 
-    def driven(self) -> Sequence[JointRow]:
-        """The same."""
-        return self.states()
+    def serve(self, servo: Servo, first: int, last: int, rows: Sequence[JointRow]) -> Sequence[float]:
+        effort = servo(first, rows)
+        self.step(effort)
+        for ahead in range(first + 1, last):
+            effort = servo(ahead, self.states())
+            self.step(effort)
+        return effort
 
     def close(self) -> None:
         """MuJoCo's memory goes with the object."""

@@ -62,18 +62,17 @@ class History:
         """The state after physics step ``step`` (counted from 1), and the motors' ``effort`` [J] during it."""
         self._kept.append((step, rows, effort))
 
-    def at(self, step: float) -> list[float]:
-        """What was ``step`` physics steps after the beginning: positions, velocities and motor efforts of all joints [3 J]."""
-        newer, kept, part = self._about(step)
-        _, rows, effort = kept
+    def at(self, step: float) -> tuple[list[float], list[float], Sequence[float]]:
+        """What was ``step`` physics steps after the beginning: positions, velocities and motor efforts of all joints [J]."""
+        newer, (_, rows, effort), part = self._about(step)
         if part == 0.0:
-            return [row[0] for row in rows] + [row[1] for row in rows] + list(effort)
+            return [row[0] for row in rows], [row[1] for row in rows], effort
         position, velocity = [], []
         for old, new in zip(rows, newer[1], strict=True):
             before, speed = old[0], old[1]
             position.append(before + part * (new[0] - before))
             velocity.append(speed + part * (new[1] - speed))
-        return position + velocity + [old + part * (new - old) for old, new in zip(effort, newer[2], strict=True)]
+        return position, velocity, [old + part * (new - old) for old, new in zip(effort, newer[2], strict=True)]
 
     def positions(self, step: float) -> list[float]:
         """The positions of all joints [J] then."""

@@ -51,6 +51,7 @@ class SensorModel:
     def __init__(self, sensors: Sensors, joints: Sequence[str], step: float) -> None:
         """``joints`` are their names, ``step`` is the physics step [s]."""
         self._joints = tuple(joints)
+        self._size = len(self._joints)
         self._step = step
         self._history = History()
         self.looks = self._history.looks
@@ -59,15 +60,16 @@ class SensorModel:
         self._span = 1.0 / sensors.rate if sensors.rate is not None and self._difference else 0.0
         self._imu = ImuModel(joints) if sensors.imu is not None else None
         self._back = 0.0
-        self._before: tuple[float, Array] | None = None
+        self._before: tuple[float, list[float]] | None = None
         self._rng = np.random.default_rng(0)
-        self._silent = np.zeros((1, 4 * len(self._joints) + 7))
-        self._scale = self._silent[0]
-        self._noise: Array = self._silent
-        self._used = 1
+        self._silent = [0.0] * (4 * len(self._joints) + 7)
+        self._scale = np.array(self._silent)
+        self._noise: list[list[float]] = []
+        """Of the readings to come, the next one last."""
+        self._block = 1
         self._random = False
         self._position_quantum = self._velocity_quantum = 0.0
-        self._bias: Array | None = None
+        self._bias: list[float] = []
         self._drifts = False
         self._lost = -math.inf
 
@@ -79,12 +81,11 @@ class SensorModel:
         # Of positions, earlier positions, velocities and drift [J each], of the loss [1] and the inertial measurement unit [6].
         parts = position + position + velocity if self._span else position + velocity + position
         self._scale = np.array(parts + [drift] * size + [1.0] * 7)
-        self._rng, self._noise, self._used = rng, self._silent, 1
+        self._rng, self._noise, self._block = rng, [], 4  # small at first: a reset needs one
         self._random = max(position[0], velocity[0], drift, dropout) > 0 or self._imu is not None
         self._position_quantum, self._velocity_quantum = parameters.position_quantum, parameters.velocity_quantum
-        bias = [parameters.position_bias[name] for name in self._joints]
+        self._bias = [parameters.position_bias[name] for name in self._joints]
         self._drifts = drift > 0
-        self._bias = np.array(bias) if self._drifts or any(bias) else None
         self._lost = -math.inf if dropout <= 0 else math.inf if dropout >= 1 else NormalDist().inv_cdf(dropout)
         self._back = parameters.observation_delay / self._step
         backs = [self._back] + ([self._back + self._span / self._step] if self._span else [])
@@ -95,48 +96,47 @@ class SensorModel:
 
     def read(self, step: int, certain: bool = False) -> Reading | None:
         """What is reported after physics step ``step``, or None where the reading is lost; a ``certain`` one never is."""
-        size, time = len(self._joints), step * self._step
-        noise = self._draw() if self._random else self._silent[0]
-        true = self._history.at(step - self._back)
-        # An earlier position is encoded beside the one of now.
-        earlier = self._history.positions(step - self._back - self._span / self._step) if self._span else []
-        encoded, known = size + len(earlier), 2 * size + len(earlier)
-        values = np.array(true[:size] + earlier + true[size:])
-        if self._random:
-            values[:known] += noise[:known]
-        if self._bias is not None:
-            if self._drifts and self._before is not None:
-                wander = math.sqrt(max(time - self._before[0], 0.0))
-                self._bias = self._bias + wander * noise[3 * size : 4 * size]
-            values[:encoded].reshape(-1, size)[:] += self._bias
+        # On plain floats: for a few joints half the time that arrays take.
+        size, time = self._size, step * self._step
+        noise = self._draw() if self._random else self._silent
+        true, speed, effort = self._history.at(step - self._back)
+        seen, motion = true, speed
+        if self._span:  # an earlier position is encoded beside the one of now
+            seen = true + self._history.positions(step - self._back - self._span / self._step)
+        if self._drifts and self._before is not None:
+            wander = math.sqrt(max(time - self._before[0], 0.0))
+            walk = noise[3 * size : 4 * size]
+            self._bias = [value + wander * error for value, error in zip(self._bias, walk, strict=True)]
+        off = self._bias + self._bias if self._span else self._bias
+        position = [value + error + bias for value, error, bias in zip(seen, noise, off, strict=False)]
         if self._position_quantum:
-            _quantise(values[:encoded], self._position_quantum)
-        position, speed = values[:size], values[encoded:known]
-        if earlier:
-            speed[:] = (position - values[size:encoded]) / self._span + noise[encoded:known]
+            position = _quantised(position, self._position_quantum)
+        if self._span:
+            motion = [(new - old) / self._span for new, old in zip(position, position[size:], strict=False)]
         elif self._difference and self._before is not None and time > self._before[0]:
-            speed[:] = (position - self._before[1]) / (time - self._before[0]) + noise[encoded:known]
-        self._before = (time, position)
+            passed = time - self._before[0]
+            motion = [(new - old) / passed for new, old in zip(position, self._before[1], strict=True)]
+        motion = [value + error for value, error in zip(motion, noise[len(seen) :], strict=False)]
         if self._velocity_quantum:
-            _quantise(speed, self._velocity_quantum)
-        imu = self._imu.read(time, true[:size], true[size : 2 * size], noise[-6:].tolist()) if self._imu is not None else None
+            motion = _quantised(motion, self._velocity_quantum)
+        imu = self._imu.read(time, true, speed, noise[-6:]) if self._imu is not None else None
+        if self._span:
+            del position[size:]
+        self._before = (time, position)
         if noise[4 * size] < self._lost and not certain:
             return None
-        return Reading(time, position, speed, values[known:], imu)
+        values = np.array((position, motion, effort))
+        return Reading(time, values[0], values[1], values[2], imu)
 
-    def _draw(self) -> Array:
+    def _draw(self) -> list[float]:
         """Noise of one reading, of everything, needed or not, so that one kind changes none of the others; drawn in blocks,
         because single draws are slow."""
-        if self._used >= len(self._noise):
-            block = min(4 * len(self._noise), _BLOCK)  # small at first: a reset needs one
-            self._noise, self._used = self._rng.standard_normal((block, len(self._scale))) * self._scale, 0
-        self._used += 1
-        row: Array = self._noise[self._used - 1]
-        return row
+        if not self._noise:
+            self._noise = (self._rng.standard_normal((self._block, len(self._scale))) * self._scale)[::-1].tolist()
+            self._block = min(4 * self._block, _BLOCK)
+        return self._noise.pop()
 
 
-def _quantise(values: Array, quantum: float) -> None:
-    """``values`` in whole quanta, in place."""
-    values /= quantum
-    np.rint(values, values)
-    values *= quantum
+def _quantised(values: list[float], quantum: float) -> list[float]:
+    """``values`` in whole quanta."""
+    return [round(value / quantum) * quantum for value in values]
