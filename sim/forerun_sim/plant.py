@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,14 @@ def _compensation(spec: RobotSpec, gravity: float) -> GravityCompensation:
     if spec.urdf is None:
         raise InputError(f"robot '{spec.name}': actuators.gravity_compensation needs the robot's urdf")
     return GravityCompensation(robot_urdf(spec), spec.joint_names, gravity)
+
+
+@lru_cache(maxsize=4096)
+def _looked(begin: int, end: int, looks: tuple[int, ...]) -> tuple[tuple[bool, ...], tuple[int, ...]]:
+    """Which of the physics steps from ``begin`` to ``end`` the state is looked at after, of all that ``looks`` counts: by step,
+    and as numbers, from 1 at ``begin``."""
+    flags = tuple(step in looks for step in range(begin + 1, end + 1))
+    return flags, tuple(number for number, flag in enumerate(flags, 1) if flag)
 
 
 class Plant:
@@ -253,15 +262,14 @@ class Plant:
         values = command.tolist() if isinstance(command, np.ndarray) else list(map(float, command))  # type: ignore[arg-type]
         if len(values) != self._actions or not math.isfinite(sum(values)):
             raise InputError(f"command {values}: needs {self.spec.action_size} finite numbers: {self.spec.action_names}")
-        begin, end, actuators = self._count, self._count + substeps, self._actuators
+        actuators, begin, done = self._actuators, self._count, 0
         actuators.give(values, begin)
         looks = self._sensors.looks(substeps, again, self._periods.regular)
-        while self._count < end:
-            now = self._count
-            count = min(actuators.reach(now), end - now)
-            actuators.prepare(now, count, self._rows)
-            self._pass(count, looks if now == begin else tuple(look - (now - begin) for look in looks if look > now - begin))
-            self._count += count
+        while done < substeps:
+            end = min(done + actuators.reach(begin + done), substeps)
+            actuators.prepare(begin + done, end - done, self._rows)
+            self._pass(*_looked(done, end, looks))
+            done = end
         rows = self._rows
         for row in rows:
             if not abs(row[1]) < ABSURD_SPEED or not math.isfinite(row[0]):
@@ -270,36 +278,43 @@ class Plant:
                     f" {[row[1] for row in rows]}; raise control.physics_rate, soften the servos or narrow the randomization"
                 )
 
-    def _pass(self, count: int, looks: tuple[int, ...]) -> None:
-        """``count`` prepared physics steps, and the state after those in ``looks``."""
-        engine, actuators, record, begin, done = self._engine, self._actuators, self._sensors.record, self._count, 0
-        efforts, serves = actuators.ahead, actuators.feedback
-        pushed = self._pushes.begin < begin + count
-        for stop in looks if looks and looks[-1] == count else (*(look for look in looks if look < count), count):
-            if pushed:
-                effort = self._pushed(done, stop)
-            elif serves:
-                effort = engine.serve(actuators.effort, done, stop, self._rows)
-            else:
-                engine.run(efforts[done:stop])
-                effort = efforts[stop - 1]
-            done = stop
-            if stop in looks or actuators.newest:
-                self._rows = rows = engine.states()
-                record(begin + stop, rows, effort)
-        self._stale = count not in looks and not actuators.newest
+    def _pass(self, looked: Sequence[bool], stops: Sequence[int]) -> None:
+        """The prepared physics steps, and the states after those ``looked`` at, which are the numbers ``stops``, from 1 on."""
+        engine, actuators, begin = self._engine, self._actuators, self._count
+        if self._pushes.begin < begin + len(looked):
+            seen, efforts = self._pushed(looked)
+        elif actuators.feedback:
+            seen, efforts = engine.serve(actuators.effort, 0, self._rows, looked)
+        else:
+            efforts = actuators.ahead
+            seen = engine.run(efforts, looked)
+        record = self._sensors.record
+        for stop, rows in zip(stops, seen, strict=True):
+            record(begin + stop, rows, efforts[stop - 1])
+        self._stale = not looked[-1]
+        if self._stale and actuators.newest:
+            self._rows = engine.driven()
+        elif stops:
+            self._rows = seen[-1]
+        self._count = begin + len(looked)
 
-    def _pushed(self, first: int, last: int) -> Sequence[float]:
-        """The same steps one by one, where there are pushes; the last one's efforts."""
-        engine, actuators, effort = self._engine, self._actuators, self._actuators.ahead[first:last]
-        for ahead in range(first, last):
+    def _pushed(self, looked: Sequence[bool]) -> tuple[list[Sequence[JointRow]], list[Sequence[float]]]:
+        """These steps one by one, where there are pushes: states after those ``looked`` at, and the efforts [steps, J]."""
+        engine, actuators, rows = self._engine, self._actuators, self._rows
+        seen: list[Sequence[JointRow]] = []
+        efforts: list[Sequence[float]] = []
+        for ahead, look in enumerate(looked):
             self._pushes.apply(self._count + ahead, engine.push)
-            if not actuators.feedback:
-                engine.run(actuators.ahead[ahead : ahead + 1])
-                continue
-            effort[-1:] = [engine.serve(actuators.effort, ahead, ahead + 1, self._rows)]
-            self._rows = engine.states()
-        return effort[-1]
+            if actuators.feedback:
+                efforts.append(actuators.effort(ahead, rows))
+            else:
+                efforts.append(actuators.ahead[ahead])
+            engine.step(efforts[-1])
+            if look or actuators.feedback:
+                rows = engine.states()
+            if look:
+                seen.append(rows)
+        return seen, efforts
 
     def read(self) -> Reading | None:
         """What the joints report now, or None where the reading drops out."""

@@ -143,34 +143,46 @@ class Sampler:
 
     def __init__(self, randomization: Randomization, nominal: Parameters) -> None:
         self._plant = nominal
-        self._draws: list[tuple[str, str, int, Distribution, float, float]] = []
+        self._groups: list[tuple[str, dict[str, float] | None, list[str]]] = []
+        """Quantities that vary: the field, its nominal values where it has names, the names that vary."""
+        chosen: list[tuple[int, float, float, float, float]] = []
+        self._logarithmic: list[tuple[int, int, float, float]] = []
         self._size = 0
         for quantity in fields(nominal):
             group, least = quantity.name, quantity.metadata.get(LEAST, 0.0)
             value, distribution = getattr(nominal, group), getattr(randomization, group)
+            names = []
             for name, number in value.items() if isinstance(value, dict) else [("", value)]:
-                chosen = distribution_of(distribution, name)
-                if chosen is not None:
+                found = distribution_of(distribution, name)
+                if found is not None:
                     floor = -math.inf if least is None else least * number
-                    self._draws.append((group, name, self._size, chosen, number, floor))
+                    offset, span = found.line
+                    if found.log_uniform is not None:
+                        self._logarithmic.append((len(chosen), self._size, offset, span))
+                    # Normal numbers stand behind the uniform ones.
+                    place = -1 - self._size if found.normal is not None else self._size
+                    chosen.append((place, offset, span, number if found.relative else 1.0, floor))
+                    names.append(name)
                 self._size += 1
+            if names:
+                self._groups.append((group, value if isinstance(value, dict) else None, names))
+        columns = np.array(chosen).reshape(-1, 5).T
+        self._places = np.where(columns[0] < 0, self._size - 1 - columns[0], columns[0]).astype(int)
+        self._offsets, self._spans, self._factors, self._floors = columns[1:]
 
     def sample(self, seed: int, episode: int) -> Parameters:
         """The plant of this episode. Quantities that cannot be negative are cut at 0, masses and inertias at 1 % of nominal."""
-        drawn: dict[str, Any] = {}
-        if self._draws:
-            rng = stream(seed, episode, "parameters")
-            uniform, normal = rng.random(self._size).tolist(), rng.standard_normal(self._size).tolist()
-            for group, name, slot, distribution, nominal, floor in self._draws:
-                value = max(floor, distribution.at(uniform[slot], normal[slot], nominal))
-                if not name:
-                    drawn[group] = value
-                elif group in drawn:
-                    drawn[group][name] = value
-                else:
-                    drawn[group] = getattr(self._plant, group) | {name: value}
         plant = copy(self._plant)  # quicker than to construct one
-        vars(plant).update(drawn)
+        if not self._groups:
+            return plant
+        rng = stream(seed, episode, "parameters")
+        numbers = np.concatenate((rng.random(self._size), rng.standard_normal(self._size)))
+        drawn = self._offsets + self._spans * numbers[self._places]
+        for index, place, low, span in self._logarithmic:  # by the C library, whose last digit no processor changes
+            drawn[index] = low * math.exp(span * numbers[place])
+        values = iter(np.maximum(self._floors, drawn * self._factors).tolist())
+        for group, nominal, names in self._groups:
+            vars(plant)[group] = next(values) if nominal is None else nominal | dict(zip(names, values, strict=False))
         return plant
 
 

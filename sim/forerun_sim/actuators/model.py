@@ -44,10 +44,7 @@ class ActuatorModel:
         self._limits = [joint.command_limits for _, joint in self._driven]
         self._line = DelayLine()
         self._laws: list[Law] = []
-        self._motors: list[Motor] = []
-        self._rows: list[tuple[int, float, float, float, float, float]] = []
-        self._special: dict[int, tuple[Motor, Gear | None]] = {}
-        self._losses: dict[int, Losses] = {}
+        self._rows: list[tuple[int, float, float, float, float, float, float, Gear | None, Losses | None]] = []
         self._outputs: list[float] = []
         self._gravity = gravity
         self._held = [0.0] * len(self._joints)
@@ -68,23 +65,18 @@ class ActuatorModel:
         Raises:
             InputError: a torque-speed curve without a limit of effort.
         """
-        self._laws = [Law.of(joint, parameters) for _, joint in self._driven]
-        self._motors = [Motor.of(joint, parameters, self._step) for _, joint in self._driven]
-        self._rows, self._special = [], {}
-        losses = [Losses.of(joint, parameters) for _, joint in self._driven]
-        self._losses = {slot: lost for slot, lost in enumerate(losses) if lost is not None}
-        for slot, ((index, joint), law, motor) in enumerate(zip(self._driven, self._laws, self._motors, strict=True)):
-            self._rows.append((index, law.stiffness, law.damping, motor.limit, motor.keep, motor.strength))
-            play = parameters.backlash[joint.name]
-            if play > 0 or motor.no_load_speed > 0:
-                gear = Gear(play, parameters.armature[joint.name], law, self._step) if play > 0 else None
-                self._special[slot] = (motor, gear)
-        self.newest = self.feedback = bool(self._special or self._losses) or any(
-            law.stiffness or law.damping for law in self._laws
-        )
+        self._laws, self._rows = [Law.of(joint, parameters) for _, joint in self._driven], []
+        self.feedback = False
+        for (index, joint), law in zip(self._driven, self._laws, strict=True):
+            motor, losses = Motor.of(joint, parameters, self._step), Losses.of(joint, parameters)
+            play, top = parameters.backlash[joint.name], motor.no_load_speed
+            gear = Gear(play, parameters.armature[joint.name], law, self._step) if play > 0 else None
+            self._rows.append((index, law.stiffness, law.damping, motor.limit, motor.keep, motor.strength, top, gear, losses))
+            self.feedback |= gear is not None or top > 0 or losses is not None or bool(law.stiffness or law.damping)
+        self.newest = self.feedback
         self.newest |= self._gravity is not None
         self._outputs = [0.0] * len(self._driven)
-        self._lags = any(motor.keep for motor in self._motors)
+        self._lags = any(keep for _, _, _, _, keep, *_ in self._rows)
         idle = [position[index] if joint.interface == "position" else 0.0 for index, joint in self._driven]
         self._line.reset(parameters.delay / self._step, self._clipped(idle))
 
@@ -122,12 +114,12 @@ class ActuatorModel:
             rows: list[Sequence[float]] = []
             for steps, command in parts:
                 row = self._held.copy()
-                for (index, _, _, _, _, strength), demand in zip(self._rows, command, strict=True):
+                for (index, _, _, _, _, strength, *_), demand in zip(self._rows, command, strict=True):
                     row[index] += strength * demand
                 rows += [row] * steps
             return rows
         columns, outputs = self._still.copy(), self._outputs
-        for slot, (index, _, _, _, keep, strength) in enumerate(self._rows):
+        for slot, (index, _, _, _, keep, strength, *_) in enumerate(self._rows):
             held, output, column = self._held[index], outputs[slot], []
             for steps, command in parts:
                 demand = command[slot]
@@ -140,23 +132,27 @@ class ActuatorModel:
     def effort(self, ahead: int, rows: Sequence[JointRow]) -> Sequence[float]:
         """Effort of the motors [J] during the prepared step ``ahead``, from the joints' states at its beginning: what a torque
         sensor would show. To be asked once for each step."""
-        # The plain servo (law, saturation, lag, strength) stands here in full: a call for each of twelve joints would cost as
-        # much as a third of the physics.
-        produced, outputs, special, losses = self._held.copy(), self._outputs, self._special, self._losses
-        drives = zip(self._asked[ahead], self._rows, strict=True)
-        for slot, (asked, (index, stiffness, damping, limit, keep, strength)) in enumerate(drives):
+        # The motor's law, curve and lag stand here in full: a call for each of twelve joints would cost as much as a third of the
+        # physics.
+        produced, outputs = self._held.copy(), []
+        for asked, output, drive in zip(self._asked[ahead], self._outputs, self._rows, strict=True):
+            index, stiffness, damping, limit, keep, strength, no_load_speed, gear, losses = drive
             row = rows[index]
-            position, speed = row[0], row[1]
-            if slot in special:
-                motor, gear = special[slot]
-                if gear is not None:
-                    position, speed = gear.rotor(position, speed)
-                demand = motor.limited(asked - stiffness * position - damping * speed, speed)
-            else:
-                gear = None
-                demand = asked - stiffness * position - damping * speed
-                demand = limit if demand > limit else -limit if demand < -limit else demand
-            outputs[slot] = output = demand + keep * (outputs[slot] - demand) if keep else demand
-            passed = strength * output if gear is None else gear.passed(strength * output, row[1])
-            produced[index] += losses[slot].left(passed, row[1]) if slot in losses else passed
+            position = row[0]
+            speed = felt = row[1]
+            if gear is not None:
+                position += gear.lead
+                felt = speed if gear.speed is None else gear.speed
+            demand = asked - stiffness * position - damping * felt
+            if no_load_speed and demand * felt > 0:
+                limit *= max(0.0, 1.0 - abs(felt) / no_load_speed)
+            demand = limit if demand > limit else -limit if demand < -limit else demand
+            if keep:
+                demand += keep * (output - demand)
+            outputs.append(demand)
+            passed = strength * demand
+            if gear is not None:
+                passed = gear.passed(passed, speed)
+            produced[index] += passed if losses is None else losses.left(passed, speed)
+        self._outputs = outputs
         return produced

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from forerun_sim.errors import InputError
 from forerun_sim.randomization import Parameters
@@ -13,8 +13,7 @@ _CREEP = 0.02
 """[rad/s or m/s]"""
 
 
-@dataclass(frozen=True, slots=True)
-class Law:
+class Law(NamedTuple):
     """What an interface asks of the motor: ``forward * command - stiffness * position - damping * speed``.
 
     An ``effort`` interface forwards the command. A ``velocity`` interface is a proportional servo, effort = damping * (command -
@@ -38,8 +37,7 @@ class Law:
         return cls(1.0, 0.0, 0.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Motor:
+class Motor(NamedTuple):
     """A motor that gives at most ``limit`` of effort, follows with a first-order lag, of which it ``keep``s that share of the
     difference in a physics step (exact for an effort that is asked for all through the step), and is ``strength`` times as
     strong as stated.
@@ -69,17 +67,8 @@ class Motor:
         keep = math.exp(-step / lag) if lag > 0 else 0.0
         return cls(limit, keep, parameters.strength[joint.name], no_load_speed)
 
-    def limited(self, effort: float, speed: float) -> float:
-        """``effort``, as far as the motor can give it at ``speed``."""
-        if self.no_load_speed > 0 and effort * speed > 0:
-            limit = self.limit * max(0.0, 1.0 - abs(speed) / self.no_load_speed)
-        else:
-            limit = self.limit
-        return min(max(effort, -limit), limit)
 
-
-@dataclass(frozen=True, slots=True)
-class Losses:
+class Losses(NamedTuple):
     """Friction that Coulomb's does not have: a slow drive's ``stiction``, which falls with speed as exp(-(v / ``speed``)^2)
     (Stribeck, in the form of Armstrong-Helouvry et al. 1994), and the ``share`` of the effort that the teeth of its gear lose.
 
@@ -118,31 +107,31 @@ class Gear:
     it crosses, and the flanks' impact gives the joint no impulse.
     """
 
-    __slots__ = ("_half", "_inertia", "_lead", "_speed", "_step")
+    __slots__ = ("_half", "_inertia", "_step", "lead", "speed")
 
     def __init__(self, play: float, armature: float, law: Law, step: float) -> None:
         """``play`` [rad or m] between both flanks, ``armature`` [kg m^2 or kg], ``step`` [s]. The rotor begins in the middle."""
         self._half = 0.5 * play
         self._inertia = armature + step * law.damping + step * step * law.stiffness
         self._step = step
-        self._lead = 0.0
-        self._speed = math.nan
-
-    def rotor(self, position: float, speed: float) -> tuple[float, float]:
-        """Position and speed of the rotor, as the joint feels them, while the joint has ``position`` and ``speed``."""
-        return position + self._lead, self._speed if self._speed == self._speed else speed
+        self.lead = 0.0
+        """How far the rotor is ahead of the joint [rad or m]."""
+        self.speed: float | None = None
+        """Of the rotor while it crosses the play; else it moves with the joint."""
 
     def passed(self, effort: float, speed: float) -> float:
         """What arrives at the joint of the motor's ``effort`` in this physics step, while it has ``speed``."""
-        if effort * self._lead > 0 and abs(self._lead) >= self._half:
-            self._speed = math.nan  # it moves with the joint
+        lead, half = self.lead, self._half
+        if effort * lead > 0 and not -half < lead < half:
+            self.speed = None
             return effort
         if self._inertia <= 0:
-            self._lead = math.copysign(self._half, effort) if effort else self._lead
+            self.lead = math.copysign(half, effort) if effort else lead
             return effort
-        own = speed if self._speed != self._speed else self._speed
-        self._speed = own + self._step * effort / self._inertia
-        self._lead += self._step * (self._speed - speed)
-        if abs(self._lead) >= self._half:
-            self._lead, self._speed = math.copysign(self._half, self._lead), math.nan
+        own = (speed if self.speed is None else self.speed) + self._step * effort / self._inertia
+        lead += self._step * (own - speed)
+        if -half < lead < half:
+            self.lead, self.speed = lead, own
+        else:
+            self.lead, self.speed = math.copysign(half, lead), None
         return 0.0

@@ -83,16 +83,22 @@ class Engine(Protocol):
     def step(self, effort: Sequence[float]) -> None:
         """One physics step under the actuators' ``effort`` [J]. Friction of joints is the engine's own matter."""
 
-    def run(self, efforts: Sequence[Sequence[float]]) -> None:
-        """A physics step under each of ``efforts`` [steps, J], in turn; as ``step``, but quicker."""
+    def run(self, efforts: Sequence[Sequence[float]], looked: Sequence[bool]) -> list[Sequence[JointRow]]:
+        """A physics step under each of ``efforts`` [steps, J], in turn; as ``step``, but quicker. Returns the states after those
+        steps that are ``looked`` at [steps]."""
 
     def states(self) -> Sequence[JointRow]:
         """The joints' states [J] now, each beginning with position and velocity."""
 
-    def serve(self, servo: Servo, first: int, last: int, rows: Sequence[JointRow]) -> Sequence[float]:
-        """Physics steps under what ``servo`` makes of ``ahead``, from ``first`` to before ``last``, and of the states at the
-        beginning of each: ``rows``, then those that follow, in which the coordinates of bodies that move freely may be those of
-        the last ``states``. Returns the efforts of the last step [J]."""
+    def serve(
+        self, servo: Servo, first: int, rows: Sequence[JointRow], looked: Sequence[bool]
+    ) -> tuple[list[Sequence[JointRow]], list[Sequence[float]]]:
+        """The same under the efforts that ``servo`` asks for in the steps from number ``first`` on, from the states at the
+        beginning of each: ``rows``, then those that follow, in which the coordinates of bodies that move freely may be the last
+        ones that were looked at. Returns the states after the steps ``looked`` at, and the efforts [steps, J]."""
+
+    def driven(self) -> Sequence[JointRow]:
+        """The same for servos: the coordinates of bodies that move freely may be those of the last ``states``."""
 
     def close(self) -> None:
         """Gives the engine's memory back. May be called twice."""

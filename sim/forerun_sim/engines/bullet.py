@@ -179,9 +179,14 @@ class BulletEngine:
             carried = parameters.payload if link == self._last_link else 0.0
             more_mass, more_inertia = self._rotors.carried.get(link, (0.0, ORIGIN))
             moments = tuple(own * factor + more for own, more in zip(self._inertia[link], more_inertia, strict=True))
-            self._set("mass", index, mass=mass + carried + more_mass, localInertiaDiagonal=moments)
-            friction, restitution = parameters.link_friction[link], parameters.restitution[link]
-            self._set("surface", index, lateralFriction=friction, restitution=restitution)
+            self._set(
+                "body",
+                index,
+                mass=mass + carried + more_mass,
+                localInertiaDiagonal=moments,
+                lateralFriction=parameters.link_friction[link],
+                restitution=parameters.restitution[link],
+            )
         acting = self._rotors.turning
         for name, index in zip(self._names, self._indices, strict=True):
             damping = 0.0 if acting else parameters.damping[name] + parameters.viscous[name]
@@ -245,53 +250,60 @@ class BulletEngine:
         self._pushes.clear()
 
     def step(self, effort: Sequence[float]) -> None:
-        self.run((effort,))
+        self.run((effort,), (False,))
 
-    def run(self, efforts: Sequence[Sequence[float]]) -> None:
-        if self._rotors.acting:
-            self._turn(efforts)
-            return
+    def run(self, efforts: Sequence[Sequence[float]], looked: Sequence[bool]) -> list[Sequence[JointRow]]:
         if self._pushes:
             self._push_all()
         # Names of arguments would cost half a microsecond a step. Places, speeds and gains mean nothing in this mode.
         body, joints, client, none = self._body, self._indices, self._client, self._nothing
-        for effort in map(self._own, efforts) if self._free else efforts:
-            _command(body, joints, _TORQUE, none, none, effort, none, none, client)
-            _step(client)
-
-    def _turn(self, efforts: Sequence[Sequence[float]]) -> None:
-        """``run`` where rotors make of each effort what is applied."""
-        body, joints, client, none, rotors = self._body, self._indices, self._client, self._nothing, self._rotors
-        if self._pushes:
-            self._push_all()
-        for effort in map(self._own, efforts) if self._free else efforts:
-            applied = rotors.efforts(effort, _read(body, joints, client) if rotors.turning else ())
+        rotors, turning = self._rotors.efforts if self._rotors.acting else None, self._rotors.turning
+        seen: list[Sequence[JointRow]] = []
+        for effort, look in zip(map(self._own, efforts) if self._free else efforts, looked, strict=True):
+            applied = effort
+            if rotors is not None:
+                applied = rotors(effort, _read(body, joints, client) if turning else ())
             _command(body, joints, _TORQUE, none, none, applied, none, none, client)
             _step(client)
+            if look:
+                seen.append(self.states())
+        return seen
 
-    def serve(self, servo: Servo, first: int, last: int, rows: Sequence[JointRow]) -> Sequence[float]:
+    def serve(
+        self, servo: Servo, first: int, rows: Sequence[JointRow], looked: Sequence[bool]
+    ) -> tuple[list[Sequence[JointRow]], list[Sequence[float]]]:
         if self._pushes:
             self._push_all()
         body, joints, client, none, free = self._body, self._indices, self._client, self._nothing, self._free
         rotors = self._rotors.efforts if self._rotors.acting else None
-        own, known = self._own, self._scene.known
-        effort = applied = servo(first, rows)
-        found = own(rows) if free else rows
-        for ahead in range(first + 1, last + 1):
+        own, scene = self._own, self._scene
+        seen: list[Sequence[JointRow]] = []
+        efforts: list[Sequence[float]] = []
+        found, last = own(rows) if free else rows, len(looked)
+        for number, look in enumerate(looked, 1):
+            effort = applied = servo(first + number - 1, rows)
+            efforts.append(effort)
             if free:
                 applied = own(effort)
             if rotors is not None:
                 applied = rotors(applied, found)
             _command(body, joints, _TORQUE, none, none, applied, none, none, client)
             _step(client)
-            if ahead < last:
-                found = _read(body, joints, client)
-                effort = applied = servo(ahead, known(found) if free else found)
-        return effort
+            if look or number < last:
+                found = rows = _read(body, joints, client)
+                if free:
+                    rows = scene.rows(found) if look else scene.known(found)
+                if look:
+                    seen.append(rows)
+        return seen, efforts
 
     def states(self) -> Sequence[JointRow]:
         rows: Sequence[JointRow] = _read(self._body, self._indices, self._client)
         return self._scene.rows(rows) if self._free else rows
+
+    def driven(self) -> Sequence[JointRow]:
+        rows: Sequence[JointRow] = _read(self._body, self._indices, self._client)
+        return self._scene.known(rows) if self._free else rows
 
     def close(self) -> None:
         self._files.close()

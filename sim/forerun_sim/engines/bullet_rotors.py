@@ -182,7 +182,7 @@ class RotorModel:
 
     def _rub(self, speeds: list[float], speeding: list[float], wanted: list[float]) -> None:
         """Dry friction, from that of the last step on, in one sweep over the joints: adds its change to the accelerations
-        ``speeding`` [J] and to the efforts ``wanted`` [J]. ``speeds`` [J] are in accelerations that would stop within the step."""
+        ``speeding`` [J] and to the efforts ``wanted`` [J]. ``speeds`` [J] are what stopping within the step would take away."""
         stiction = self._stiction
         for index, most in self._rubs:
             kept, column = stiction[index], self._columns[index]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from forerun_sim.kinematics import Vector, rotation
+from forerun_sim.kinematics import ORIGIN, Vector, rotation
 from forerun_sim.urdf import Urdf
 
 Array = NDArray[np.float64]
@@ -43,7 +43,16 @@ class MassMatrix:
             self._above[index] = self._above[parent] if parent >= 0 else 0.0
             self._above[index, index] = 1.0
         self._rotors = np.zeros((count, count))
-        self._mass, self._centre, self._inertia = np.zeros(count + 1), np.zeros((count + 1, 3)), np.zeros((count + 1, 3, 3))
+        self._members = np.zeros((count + 1, len(urdf.links)))
+        """Which links [L] make a body [K]."""
+        for place, name in enumerate(urdf.links):
+            self._members[self._holder[name], place] = 1.0
+        self._turns = np.array([self._places[name][1] for name in urdf.links])
+        coms = [self._places[name][0] + self._places[name][1] @ np.array(link.com) for name, link in urdf.links.items()]
+        axes = np.array([self._places[name][1] @ rotation(link.inertia_rpy) for name, link in urdf.links.items()])
+        self._centres = np.array(coms)
+        self._inertias = axes @ np.array([_tensor(link.inertia) for link in urdf.links.values()]) @ axes.transpose(0, 2, 1)
+        """Of the links [L], in the frames of their bodies, as the URDF has them."""
 
     def _held(self, link: str) -> int:
         for joint in self._urdf.branch(link):
@@ -76,22 +85,17 @@ class MassMatrix:
         """Takes over the links' masses [kg], the factors of their inertia, the shifts of their centres of mass [m], and the
         rotors [J] that links carry."""
         self._rotors = np.diag(np.array(rotors)[self._order])
-        self._mass[:], self._centre[:], self._inertia[:] = 0.0, 0.0, 0.0
-        parts: list[tuple[int, float, Array, Array]] = []
-        for name, link in self._urdf.links.items():
-            mass = masses.get(name, link.mass)
-            place, turn = self._places[name]
-            xx, yy, zz, xy, xz, yz = (value * factors.get(name, 1.0) for value in link.inertia)
-            axes = turn @ rotation(link.inertia_rpy)
-            inertia = axes @ np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]) @ axes.T
-            centre = place + turn @ (np.array(link.com) + shifts.get(name, (0.0, 0.0, 0.0)))
-            parts.append((self._holder[name], mass, centre, inertia))
-            self._mass[self._holder[name]] += mass
-            self._centre[self._holder[name]] += mass * centre
-        self._centre /= np.maximum(self._mass, 1e-12)[:, None]
-        for body, mass, centre, inertia in parts:
-            arm = centre - self._centre[body]
-            self._inertia[body] += inertia + mass * (arm @ arm * np.eye(3) - np.outer(arm, arm))
+        links = self._urdf.links
+        mass = np.array([masses.get(name, link.mass) for name, link in links.items()])
+        factor = np.array([factors.get(name, 1.0) for name in links])
+        shift = np.array([shifts.get(name, ORIGIN) for name in links])
+        centre = self._centres + (self._turns @ shift[:, :, None])[:, :, 0]
+        self._mass = self._members @ mass
+        self._centre = self._members @ (mass[:, None] * centre) / np.maximum(self._mass, 1e-12)[:, None]
+        arm = centre - self._members.T @ self._centre
+        square = np.sum(arm * arm, axis=1)[:, None, None] * np.eye(3) - arm[:, :, None] * arm[:, None, :]
+        inertia = self._inertias * factor[:, None, None] + mass[:, None, None] * square
+        self._inertia = (self._members @ inertia.reshape(-1, 9)).reshape(-1, 3, 3)
 
     def inverse(self, position: Sequence[float]) -> Array:
         """W [J, J], in the order of the joints, with their positions [J] in that order."""
@@ -108,7 +112,7 @@ class MassMatrix:
         axes = np.einsum("jab,jb->ja", turns[:-1], self._axis)
         centres = places + np.einsum("kab,kb->ka", turns, self._centre)
         arms = centres[:, None, :] - places[None, :-1, :]
-        along = np.where(self._slides[None, :, None], axes[None], np.cross(np.broadcast_to(axes[None], arms.shape), arms))
+        along = np.where(self._slides[None, :, None], axes[None], _cross(axes[None], arms))
         linear = self._above[..., None] * along
         angular = self._above[..., None] * np.where(self._slides[:, None], 0.0, axes)[None]
         if self._free:
@@ -120,6 +124,18 @@ class MassMatrix:
         inverse = np.linalg.inv(matrix)
         found[np.ix_(self._order, self._order)] = inverse[6:, 6:] if self._free else inverse
         return found
+
+
+def _tensor(inertia: Sequence[float]) -> list[list[float]]:
+    xx, yy, zz, xy, xz, yz = inertia
+    return [[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]
+
+
+def _cross(one: Array, other: Array) -> Array:
+    """Cross products along the last axis; NumPy's own takes three times as long for so few."""
+    ax, ay, az = one[..., 0], one[..., 1], one[..., 2]
+    bx, by, bz = other[..., 0], other[..., 1], other[..., 2]
+    return np.stack((ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx), axis=-1)
 
 
 def _with_base(linear: Array, angular: Array, centres: Array) -> tuple[Array, Array]:

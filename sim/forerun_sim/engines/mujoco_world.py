@@ -148,9 +148,21 @@ class MujocoWorld:
             self._data.xfrc_applied[:] = 0.0
             self._pushed = False
 
-    def run(self, efforts: Sequence[Sequence[float]]) -> None:
-        for effort in efforts:
-            self.step(effort)
+    def run(self, efforts: Sequence[Sequence[float]], looked: Sequence[bool]) -> list[Sequence[JointRow]]:
+        return self.serve(lambda ahead, _: efforts[ahead], 0, (), looked)[0]
+
+    def serve(
+        self, servo: Servo, first: int, rows: Sequence[JointRow], looked: Sequence[bool]
+    ) -> tuple[list[Sequence[JointRow]], list[Sequence[float]]]:
+        seen: list[Sequence[JointRow]] = []
+        efforts: list[Sequence[float]] = []
+        for ahead, look in enumerate(looked, first):
+            efforts.append(servo(ahead, rows))
+            self.step(efforts[-1])
+            rows = self.states()
+            if look:
+                seen.append(rows)
+        return seen, efforts
 
     def states(self) -> Sequence[JointRow]:
         """The joints' states [J]; not a number where MuJoCo found the physics unstable, even if it went on."""
@@ -159,13 +171,9 @@ class MujocoWorld:
             return [(math.nan, math.nan)] * len(self._names)
         return list(zip(data.qpos[self._positions].tolist(), data.qvel[self._velocities].tolist(), strict=True))
 
-    def serve(self, servo: Servo, first: int, last: int, rows: Sequence[JointRow]) -> Sequence[float]:
-        effort = servo(first, rows)
-        self.step(effort)
-        for ahead in range(first + 1, last):
-            effort = servo(ahead, self.states())
-            self.step(effort)
-        return effort
+    def driven(self) -> Sequence[JointRow]:
+        """The same."""
+        return self.states()
 
     def close(self) -> None:
         """MuJoCo's memory goes with the object."""

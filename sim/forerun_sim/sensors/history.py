@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from forerun_sim.actuators import JointRow
 
-_Kept = tuple[int, Sequence[JointRow], Sequence[float]]
+Kept = tuple[int, Sequence[JointRow], Sequence[float]]
 """A physics step, states of the joints after it, and efforts of the motors in it [J]."""
 
 _WHOLE = 1e-9
@@ -22,7 +22,7 @@ class History:
     """
 
     def __init__(self) -> None:
-        self._kept: deque[_Kept] = deque(maxlen=1)
+        self._kept: deque[Kept] = deque(maxlen=1)
         self._offsets: tuple[int, ...] = (0,)
         self._patterns: dict[tuple[int, int | None], tuple[int, ...]] = {}
 
@@ -62,28 +62,19 @@ class History:
         """The state after physics step ``step`` (counted from 1), and the motors' ``effort`` [J] during it."""
         self._kept.append((step, rows, effort))
 
-    def at(self, step: float) -> tuple[list[float], list[float], Sequence[float]]:
-        """What was ``step`` physics steps after the beginning: positions, velocities and motor efforts of all joints [J]."""
-        newer, (_, rows, effort), part = self._about(step)
+    def at(self, step: float) -> tuple[list[float], list[float]]:
+        """Positions and velocities of all joints [J], ``step`` physics steps after the beginning."""
+        (_, newer, _), (_, rows, _), part = self.about(step)
         if part == 0.0:
-            return [row[0] for row in rows], [row[1] for row in rows], effort
-        position, velocity = [], []
-        for old, new in zip(rows, newer[1], strict=True):
-            before, speed = old[0], old[1]
-            position.append(before + part * (new[0] - before))
-            velocity.append(speed + part * (new[1] - speed))
-        return position, velocity, [old + part * (new - old) for old, new in zip(effort, newer[2], strict=True)]
+            return [row[0] for row in rows], [row[1] for row in rows]
+        pairs = list(zip(rows, newer, strict=True))
+        return [old[0] + part * (new[0] - old[0]) for old, new in pairs], [
+            old[1] + part * (new[1] - old[1]) for old, new in pairs
+        ]
 
-    def positions(self, step: float) -> list[float]:
-        """The positions of all joints [J] then."""
-        newer, (_, rows, _), part = self._about(step)
-        if part == 0.0:
-            return [row[0] for row in rows]
-        return [old[0] + part * (new[0] - old[0]) for old, new in zip(rows, newer[1], strict=True)]
-
-    def _about(self, step: float) -> tuple[_Kept, _Kept, float]:
-        """The moments that are known after and before ``step``, and how far it is from the latter to the former: 0 where it is
-        known itself."""
+    def about(self, step: float) -> tuple[Kept, Kept, float]:
+        """The moments that are known after and before what was ``step`` physics steps after the beginning, and how far it is from
+        the latter to the former: 0 where it is known itself."""
         newer = self._kept[-1]
         for kept in reversed(self._kept):
             past = step - kept[0]

@@ -58,6 +58,7 @@ class SensorModel:
         self.record = self._history.add
         self._difference = sensors.velocity_source == "difference"
         self._span = 1.0 / sensors.rate if sensors.rate is not None and self._difference else 0.0
+        self._own = self._size * (2 if self._span else 1)  # where the noise of velocities begins
         self._imu = ImuModel(joints) if sensors.imu is not None else None
         self._back = 0.0
         self._before: tuple[float, list[float]] | None = None
@@ -96,35 +97,43 @@ class SensorModel:
 
     def read(self, step: int, certain: bool = False) -> Reading | None:
         """What is reported after physics step ``step``, or None where the reading is lost; a ``certain`` one never is."""
-        # On plain floats: for a few joints half the time that arrays take.
-        size, time = self._size, step * self._step
+        # On plain floats and in one loop: for a few joints a third of the time that arrays take.
+        time, size, span, before = step * self._step, self._size, self._span, self._before
         noise = self._draw() if self._random else self._silent
-        true, speed, effort = self._history.at(step - self._back)
-        seen, motion = true, speed
-        if self._span:  # an earlier position is encoded beside the one of now
-            seen = true + self._history.positions(step - self._back - self._span / self._step)
-        if self._drifts and self._before is not None:
-            wander = math.sqrt(max(time - self._before[0], 0.0))
-            walk = noise[3 * size : 4 * size]
-            self._bias = [value + wander * error for value, error in zip(self._bias, walk, strict=True)]
-        off = self._bias + self._bias if self._span else self._bias
-        position = [value + error + bias for value, error, bias in zip(seen, noise, off, strict=False)]
-        if self._position_quantum:
-            position = _quantised(position, self._position_quantum)
-        if self._span:
-            motion = [(new - old) / self._span for new, old in zip(position, position[size:], strict=False)]
-        elif self._difference and self._before is not None and time > self._before[0]:
-            passed = time - self._before[0]
-            motion = [(new - old) / passed for new, old in zip(position, self._before[1], strict=True)]
-        motion = [value + error for value, error in zip(motion, noise[len(seen) :], strict=False)]
-        if self._velocity_quantum:
-            motion = _quantised(motion, self._velocity_quantum)
-        imu = self._imu.read(time, true, speed, noise[-6:]) if self._imu is not None else None
-        if self._span:
-            del position[size:]
+        newer, (_, rows, effort), part = self._history.about(step - self._back)
+        passed = time - before[0] if before is not None else 0.0
+        wander = math.sqrt(passed) if self._drifts and passed > 0 else 0.0
+        last = before[1] if self._difference and before is not None and passed > 0 else None
+        if span:
+            last, passed = self._history.at(step - self._back - span / self._step)[0], span
+        fine, rough, bias, own = self._position_quantum, self._velocity_quantum, self._bias, self._own
+        position, motion = [], []
+        for place, (old, new) in enumerate(zip(rows, newer[1], strict=True)):
+            off = bias[place] = bias[place] + wander * noise[3 * size + place]
+            where, speed = old[0], old[1]
+            if part:
+                where += part * (new[0] - where)
+                speed += part * (new[1] - speed)
+            where += noise[place] + off
+            if fine:
+                where = round(where / fine) * fine
+            if last is not None:
+                then = last[place]
+                if span:  # an earlier position is encoded beside the one of now
+                    then += noise[size + place] + off
+                    then = round(then / fine) * fine if fine else then
+                speed = (where - then) / passed
+            speed += noise[own + place]
+            position.append(where)
+            motion.append(round(speed / rough) * rough if rough else speed)
         self._before = (time, position)
+        imu = None
+        if self._imu is not None:
+            imu = self._imu.read(time, *self._history.at(step - self._back), noise[-6:])
         if noise[4 * size] < self._lost and not certain:
             return None
+        if part:
+            effort = [old + part * (new - old) for old, new in zip(effort, newer[2], strict=True)]
         values = np.array((position, motion, effort))
         return Reading(time, values[0], values[1], values[2], imu)
 
@@ -135,8 +144,3 @@ class SensorModel:
             self._noise = (self._rng.standard_normal((self._block, len(self._scale))) * self._scale)[::-1].tolist()
             self._block = min(4 * self._block, _BLOCK)
         return self._noise.pop()
-
-
-def _quantised(values: list[float], quantum: float) -> list[float]:
-    """``values`` in whole quanta."""
-    return [round(value / quantum) * quantum for value in values]

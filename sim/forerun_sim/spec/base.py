@@ -50,18 +50,24 @@ class Distribution(Strict):
     def at(self, uniform: float, normal: float, nominal: float = 1.0) -> float:
         """The value, in SI units, that follows from a number in [0, 1) or a standard normal one, whichever the kind needs;
         ``nominal`` is used where the distribution is relative."""
-        if self.uniform is not None:
-            low, high = self.uniform
-            drawn = low + (high - low) * uniform
-        elif self.log_uniform is not None:
-            low, high = self.log_uniform
-            drawn = low * math.exp(uniform * math.log(high / low))
-        elif self.normal is not None:
-            drawn = self.normal[0] + self.normal[1] * normal
+        offset, span = self.line
+        if self.log_uniform is not None:
+            drawn = offset * math.exp(span * uniform)
         else:
-            assert self.value is not None
-            drawn = self.value
+            drawn = offset + span * (normal if self.normal is not None else uniform)
         return drawn * nominal if self.relative else drawn
+
+    @property
+    def line(self) -> tuple[float, float]:
+        """a and b: a sample is a + b x of a number x as ``at`` takes it, or a exp(b x) of a ``log_uniform`` one."""
+        if self.uniform is not None:
+            return self.uniform[0], self.uniform[1] - self.uniform[0]
+        if self.log_uniform is not None:
+            return self.log_uniform[0], math.log(self.log_uniform[1] / self.log_uniform[0])
+        if self.normal is not None:
+            return self.normal
+        assert self.value is not None
+        return self.value, 0.0
 
     @property
     def middle(self) -> float:
