@@ -42,6 +42,7 @@ class Subject(str, Enum):
     delay = "delay"
     pets = "pets"
     uncertainty = "uncertainty"
+    sac = "sac"
     identify = "identify"
     so101 = "so101"
     logs = "logs"
@@ -69,7 +70,8 @@ def command(
         ),
     ] = None,
     keep: Annotated[
-        Path | None, typer.Option(help="Folder of pets' trainings and episodes; a stopped run goes on there.", show_default=False)
+        Path | None,
+        typer.Option(help="Folder of pets' and sac's trainings and episodes; a stopped run goes on there.", show_default=False),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Real-robot logs; $FORERUN_DATA or ../shared/data if absent.", show_default=False)
@@ -80,7 +82,8 @@ def command(
     simulator, environments, training, agents and bags take a minute each, swap a few, planner 15, loop 18 at 60 seconds a row;
     delay controls robots whose commands come late, and logs and so101 train on real-robot logs, minutes each, and identify fits
     simulators, a quarter of an hour; demo runs the whole loop, minutes a seed; pets trains and runs PETS' setting of the
-    cartpole, half an hour. all leaves out what is not on this machine, and says so.
+    cartpole, half an hour; sac lets agents learn beside Stable-Baselines3's, half an hour. all leaves out what is not on this
+    machine, and says so.
 
     \b
     Example:

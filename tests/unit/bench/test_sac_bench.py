@@ -1,0 +1,48 @@
+"""What `forerun bench sac` says of learning curves, and without Stable-Baselines3."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from forerun.bench import sac
+from forerun.bench.records import Options, Unavailable
+
+
+def options(tmp_path: Path, *only: str) -> Options:
+    return Options((0,), tmp_path, tmp_path / "work", kept=tmp_path / "kept", only=only)
+
+
+def test_a_curve_says_when_it_reached_the_threshold_and_what_it_cost():
+    curve = sac.Curve("Pendulum-v1", "sac", 30, 10, -200.0)
+    row = sac.figures(curve, [(10, -900.0), (20, -150.0), (30, -210.0)], cpu_s=3.0)
+    assert row["steps_to_threshold"] == 20
+    assert row["return_last"] == -210.0
+    assert row["return_last_three"] == -420.0
+    assert row["cpu_ms_per_step"] == 100.0
+    assert sac.figures(curve, [(10, -900.0)], cpu_s=1.0)["steps_to_threshold"] == ""
+
+
+def test_curves_that_are_kept_are_not_learned_again(tmp_path):
+    (tmp_path / "kept").mkdir()
+    kept = {"curve": [[500, -1000.0], [1000, -120.0]], "cpu_s": 5.0}
+    (tmp_path / "kept" / "pendulum-sac-0.json").write_text(json.dumps(kept))
+    (row,) = sac.measure(options(tmp_path, "pendulum-sac")).rows
+    assert row["steps_to_threshold"] == 1000
+    assert row["curve"] == "500:-1000 1000:-120"
+
+
+def test_without_stable_baselines3_its_rows_are_left_out(tmp_path, monkeypatch):
+    monkeypatch.delenv("FORERUN_SB3_PYTHON", raising=False)
+    monkeypatch.setattr(sac, "find_spec", lambda name: None)
+    with pytest.raises(Unavailable, match="FORERUN_SB3_PYTHON"):
+        sac.measure(options(tmp_path, "update-64", "pendulum-sb3"))
+
+
+def test_our_curve_is_learned_where_it_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setitem(sac.CURVES, "pendulum-sac", sac.Curve("Pendulum-v1", "sac", 120, 60, -200.0))
+    (row,) = sac.measure(options(tmp_path, "pendulum-sac")).rows
+    assert row["env_steps"] == 120
+    assert row["cpu_s"] > 0
