@@ -90,7 +90,7 @@ def _parts(frames: Sequence[Frame], masses: Sequence[float]) -> tuple[_Moved, ..
         turn, shift = poses[frame.parent] if frame.parent >= 0 else (np.eye(3), np.zeros(3))
         turn, shift = turn @ rotation(frame.rpy), turn @ np.array(frame.xyz) + shift
         if frame.joint >= 0:
-            to_axis = _z_onto(np.array(frame.axis))
+            to_axis = z_onto(np.array(frame.axis))
             joints.append((frame, above, turn @ to_axis, shift))
             totals.append(0.0)
             moments.append(np.zeros(3))
@@ -117,7 +117,7 @@ def _parts(frames: Sequence[Frame], masses: Sequence[float]) -> tuple[_Moved, ..
     )
 
 
-def _z_onto(axis: Array) -> Array:
+def z_onto(axis: Array) -> Array:
     """A rotation matrix [3, 3] that turns the z axis onto the unit vector ``axis``."""
     aside = np.eye(3)[int(np.argmin(np.abs(axis)))]
     x = np.cross(aside, axis)

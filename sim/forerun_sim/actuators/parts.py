@@ -9,7 +9,7 @@ from forerun_sim.errors import InputError
 from forerun_sim.randomization import Parameters
 from forerun_sim.spec import Joint
 
-_CREEP = 0.02
+CREEP = 0.02
 """[rad/s or m/s]"""
 
 
@@ -72,7 +72,7 @@ class Losses(NamedTuple):
     """Friction that Coulomb's does not have: a slow drive's ``stiction``, which falls with speed as exp(-(v / ``speed``)^2)
     (Stribeck, in the form of Armstrong-Helouvry et al. 1994), and the ``share`` of the effort that the teeth of its gear lose.
 
-    Sticking is the engine's matter (``coulomb``): below ``_CREEP`` these losses fade out, so that they never drive a joint.
+    Sticking is the engine's matter (``coulomb``): below ``CREEP`` these losses fade out, so that they never drive a joint.
     """
 
     stiction: float
@@ -91,7 +91,7 @@ class Losses(NamedTuple):
         """What is left of ``effort`` at ``speed``."""
         slowness = speed / self.speed
         lost = self.share * abs(effort) + (self.stiction * math.exp(-slowness * slowness) if abs(slowness) < 6.0 else 0.0)
-        return effort - lost * math.tanh(speed / _CREEP)
+        return effort - lost * math.tanh(speed / CREEP)
 
 
 class Gear:

@@ -34,8 +34,10 @@ def fingerprint(spec: RobotSpec, trials: Sequence[Trial], settings: Any) -> str:
 @dataclass
 class Checkpoint:
     """The state of a search: ``first`` is what the data told at the nominal values, ``left`` what they do not tell,
-    ``origin`` [P] and ``basis`` [n, n] where CMA-ES begins and in which steps, ``losses`` those of all its populations. What is
-    not there yet is None; an origin without a basis is where the first linear steps ended."""
+    ``origin`` [P] and ``basis`` [n, n] where CMA-ES begins and in which steps, ``spread`` that of the errors
+    there, ``weights`` [S] theirs by state, ``losses``
+    those of all its populations. What is not there yet is None; an origin without a basis is where the first linear steps
+    ended."""
 
     path: Path | None
     fingerprint: str
@@ -44,6 +46,8 @@ class Checkpoint:
     origin: Array | None = None
     basis: Array | None = None
     losses: list[list[float]] = field(default_factory=list)
+    spread: float = 1.0
+    weights: Array | None = None
 
     @classmethod
     def of(cls, path: Path | None, fingerprint: str) -> Checkpoint:
@@ -61,8 +65,12 @@ class Checkpoint:
             told = data["first"]
             arrays = {name: np.array(told[name], float) for name in ("information", "effect", "singular", "directions")}
             first = Knowledge(tuple(told["names"]), **arrays, open=_left(told["open"]), noise=float(told["noise"]))
-            origin, basis = (None if data[key] is None else np.array(data[key], float) for key in ("origin", "basis"))
-            return cls(path, fingerprint, first, list(_left(data["left"])), origin, basis, data["losses"])
+            origin, basis, weights = (
+                None if data[key] is None else np.array(data[key], float) for key in ("origin", "basis", "weights")
+            )
+            return cls(
+                path, fingerprint, first, list(_left(data["left"])), origin, basis, data["losses"], data["spread"], weights
+            )
         except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: is no checkpoint of an identification ({error}); delete it to begin anew") from error
 
@@ -79,6 +87,8 @@ class Checkpoint:
             "origin": None if self.origin is None else self.origin.tolist(),
             "basis": None if self.basis is None else self.basis.tolist(),
             "losses": self.losses,
+            "spread": self.spread,
+            "weights": None if self.weights is None else self.weights.tolist(),
         }
         write_file(self.path, json.dumps(data))
 

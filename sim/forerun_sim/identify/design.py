@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from forerun_sim.collect import Recording
 from forerun_sim.errors import InputError
 from forerun_sim.excitation import Excitation, coloured_noise
-from forerun_sim.identify.fit import DIFFERENCE, Fit
+from forerun_sim.identify.fitting import DIFFERENCE
 from forerun_sim.identify.information import RANGE_PRECISION
+from forerun_sim.identify.result import Fit
 from forerun_sim.identify.simulate import Simulation
 from forerun_sim.identify.unknowns import Unknown, nominal_coordinates, values_at
 from forerun_sim.plant import Plant

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from forerun_sim.identify.fit import Fit
+from forerun_sim.identify.result import Fit
 from forerun_sim.randomization import Parameters, distribution_of
 from forerun_sim.spec import Distribution, RobotSpec
 

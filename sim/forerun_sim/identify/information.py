@@ -77,35 +77,47 @@ class Knowledge:
 
 
 def segment_weights(residuals: Array) -> Array:
-    """How much each segment counts [N], given residuals [N, K, S]: a few that diverge must not decide."""
-    return np.asarray(1.0 / (1.0 + (residuals**2).mean(axis=(1, 2)) / _TAIL**2))
+    """How much each segment counts [N], given its residuals [N, ...]: a few that diverge must not decide."""
+    return np.asarray(1.0 / (1.0 + _squares(residuals) / _TAIL**2))
 
 
 def loss(residuals: Array) -> float:
-    """One number for residuals [N, K, S]: the mean square, logarithmic in segments that diverge."""
-    squares = (residuals**2).mean(axis=(1, 2))
-    return float((_TAIL**2 * np.log1p(squares / _TAIL**2)).mean())
+    """One number for residuals [N, ...]: the mean square, logarithmic in segments that diverge."""
+    return float((_TAIL**2 * np.log1p(_squares(residuals) / _TAIL**2)).mean())
 
 
-def step_to_fit(sensitivities: Array, residuals: Array, damping: float = 0.0) -> Array:
-    """The step [P] in coordinates that fits best where the sensitivities [N, K, S, P] hold (Gauss and Newton)."""
-    weights = segment_weights(residuals)
-    squares, pull = _sums(sensitivities, residuals, weights)
+def _squares(residuals: Array) -> Array:
+    return np.asarray((residuals**2).reshape(len(residuals), -1).mean(axis=1))
+
+
+def step_to_fit(sensitivities: Array, residuals: Array, damping: float = 0.0, room: tuple[Array, Array] | None = None) -> Array:
+    """The step [P] in coordinates that fits best where the sensitivities [N, ..., P] hold (Gauss and Newton), no component beyond
+    ``room``, the least and the most [P] that each may change."""
+    squares, pull = _sums(sensitivities, residuals, segment_weights(residuals))
     scale = max(float(np.trace(squares)) / len(squares), 1e-12)
-    step: Array = -np.linalg.solve(squares + (1e-6 + damping) * scale * np.eye(len(squares)), pull.sum(axis=0))
+    matrix, slope = squares + (1e-6 + damping) * scale * np.eye(len(squares)), pull.sum(axis=0)
+    step: Array = -np.linalg.solve(matrix, slope)
+    if room is None:
+        return step
+    free = np.ones(len(step), dtype=bool)
+    while (beyond := free & ((step < room[0]) | (step > room[1]))).any():
+        # What would leave its range stays at its end, and the others make the best of it.
+        free &= ~beyond
+        step = np.clip(step, *room)
+        step[free] = -np.linalg.solve(matrix[np.ix_(free, free)], slope[free] + matrix[np.ix_(free, ~free)] @ step[~free])
     return step
 
 
 def _sums(sensitivities: Array, residuals: Array, weights: Array) -> tuple[Array, Array]:
     """Products of the sensitivities [P, P], and each segment's pull on the parameters [N, P]."""
     flat = sensitivities.reshape(len(residuals), -1, sensitivities.shape[-1])
-    squares = np.einsum("nmp,nmq,n->pq", flat, flat, weights, optimize=True)
-    pull = np.einsum("nmp,nm,n->np", flat, residuals.reshape(len(residuals), -1), weights, optimize=True)
+    squares = np.tensordot(flat * weights[:, None, None], flat, axes=((0, 1), (0, 1)))
+    pull = weights[:, None] * np.einsum("nmp,nm->np", flat, residuals.reshape(len(residuals), -1))
     return squares, pull
 
 
 def knowledge(names: Sequence[str], sensitivities: Array, residuals: Array, groups: NDArray[np.int64]) -> Knowledge:
-    """What segments tell, given sensitivities [N, K, S, P] and residuals [N, K, S] in spreads of the states.
+    """What segments tell, given sensitivities [N, ..., P] and residuals [N, ...] in spreads of the states.
 
     The errors within a segment, or within a trial where there are many, are no independent ones: their spread is taken from how
     much the ``groups`` [N] disagree about the parameters (the trace of the sandwich estimator of White 1980), after the best fit
@@ -124,7 +136,7 @@ def knowledge(names: Sequence[str], sensitivities: Array, residuals: Array, grou
     noise = max(noise, _LEAST_ERROR**2)
     information = squares / noise
     order = np.argsort(values)[::-1]
-    effect = np.sqrt((sensitivities**2).mean(axis=(0, 1, 2)))
+    effect = np.sqrt((sensitivities**2).reshape(-1, len(names)).mean(axis=0))
     singular = np.sqrt(np.maximum(values[order], 0.0))
     return Knowledge(tuple(names), information, effect, singular, vectors[:, order].T, _open(tuple(names), information), noise)
 

@@ -41,13 +41,14 @@ class SimulatedPredictor:
             np.zeros(count, dtype=np.int64),
         )
         crew = Crew(self._spec, self._engine, segments, self._workers)
+        crew.at_once = False  # the engine itself is judged
         try:
             which = np.arange(count)
             starts = crew.starts(self._start, self._values, which)
-            found = crew.predictions([self._values], which, starts)[0]
+            found = crew.predictions([self._values], which, starts[None])[0]
         finally:
             crew.close()
         for step in range(steps):
             before = found[:, step - 1] if step else starts
             found[:, step] = np.where(np.isfinite(found[:, step]), found[:, step], before)
-        return found.astype(np.float32)
+        return np.asarray(found, dtype=np.float32)

@@ -12,7 +12,9 @@ from forerun_sim.errors import InputError
 from forerun_sim.trial import Trial
 
 Array = NDArray[np.float64]
-_REACH = 3
+_REACH, _ORDER = 3, 4
+_DOUBT = 3.0
+"""How much farther off a start may be than the scatter around a cubic says: where a joint sticks or is struck there is none."""
 PAST = 16
 """Rows of the log that a prediction may look at."""
 
@@ -78,15 +80,21 @@ def cut(trials: Sequence[Trial], steps: int, most: int) -> Segments:
     return Segments(before, given, ahead, future, np.array([number for number, _ in places]))
 
 
-def smoothed(segments: Segments, period: float) -> Array:
-    """States [N, S] in which the segments begin, from a cubic through the positions of three rows before and after: for training
-    alone, as no prediction knows what follows. Velocities lose most of an encoder's noise, and its lateness."""
+def smoothed(segments: Segments, period: float) -> tuple[Array, Array]:
+    """States [N, S] in which the segments begin, from a cubic through the positions of three rows before and after, and how far
+    off they may be [S]: for training alone, as no prediction knows what follows. Velocities lose most of an encoder's noise,
+    and its lateness."""
     joints = segments.before.shape[2] // 2
     reach = min(_REACH, segments.steps, segments.before.shape[1] - 1)
     rows = np.concatenate([segments.before[:, -1 - reach :], segments.future[:, :reach]], axis=1)[:, :, :joints]
     times = np.arange(-reach, reach + 1) * period
-    fit = np.linalg.pinv(times[:, None] ** np.arange(min(4, 2 * reach)))[:2]
-    return np.asarray(np.einsum("cr,nrj->ncj", fit, rows).reshape(len(segments), 2 * joints))
+    powers = times[:, None] ** np.arange(min(_ORDER, 2 * reach))
+    fit = np.linalg.pinv(powers)
+    found = np.einsum("cr,nrj->ncj", fit[:2], rows)
+    left = rows - np.einsum("rk,ks,nsj->nrj", powers, fit, rows)
+    noise = _DOUBT * np.sqrt((left**2).mean(axis=(0, 1)) * len(times) / max(len(times) - powers.shape[1], 1))
+    deviation = np.sqrt((fit[:2] ** 2).sum(axis=1))[:, None] * noise
+    return found.reshape(len(segments), 2 * joints), deviation.reshape(2 * joints)
 
 
 def yardstick(trials: Sequence[Trial]) -> Array:

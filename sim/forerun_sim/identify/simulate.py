@@ -12,12 +12,35 @@ from numpy.typing import NDArray
 from forerun_sim.actuators import JointRow
 from forerun_sim.plant import ABSURD_SPEED, Plant
 from forerun_sim.randomization import Parameters
-from forerun_sim.spec import RobotSpec
+from forerun_sim.spec import RobotSpec, Sensors
 
 Array = NDArray[np.float64]
 GAINS = (0.7, 0.2, 0.2)
 """Of the observer: how much of an error in position corrects the position, and, over the control period, the velocity; and how
 much of an error in velocity corrects the velocity."""
+
+
+def span_of(sensors: Sensors, period: float) -> float:
+    """The time [s] over which the sensors' velocity is a difference; 0 where it is none. ``period`` is the control's."""
+    if sensors.velocity_source != "difference":
+        return 0.0
+    return 1.0 / sensors.rate if sensors.rate else period
+
+
+def memory(parameters: Parameters, period: float) -> int:
+    """Control steps of ``period`` [s] after which a command has no effect any more on what the drives do."""
+    longest = parameters.delay + parameters.observation_delay + 6.0 * max(parameters.lag.values(), default=0.0)
+    return math.ceil(longest / period + 1e-9) + 1
+
+
+def corrected(state: Array, error: Array, period: float) -> Array:
+    """The observer's ``state`` [S, ...] after it saw ``error`` [S, ...] a control ``period`` [s] after the last one."""
+    joints = len(state) // 2
+    to_place, to_speed, of_speed = GAINS
+    found: Array = np.array(state)
+    found[:joints] += to_place * error[:joints]
+    found[joints:] += to_speed / period * error[:joints] + of_speed * error[joints:]
+    return found
 
 
 class Simulation:
@@ -33,9 +56,7 @@ class Simulation:
         self._period = spec.control.period
         self._names = spec.joint_names
         self._joints = len(spec.joints)
-        sensors = self._plant.engine.hardware.sensors
-        differs = sensors.velocity_source == "difference"
-        self._span = (1.0 / sensors.rate if sensors.rate else self._period) if differs else 0.0
+        self._span = span_of(self._plant.engine.hardware.sensors, self._period)
 
     def close(self) -> None:
         """Gives the engine's memory back."""
@@ -53,7 +74,7 @@ class Simulation:
         Returns:
             [K, S], or fewer rows where the physics exploded.
         """
-        needed = self._memory(parameters)
+        needed = memory(parameters, self._period)
         before, given = before[-1 - needed :] - self._bias(parameters), given[len(given) - min(needed, len(given)) :]
         self._begin(parameters, before, np.concatenate([given, actions]))
         rows = self._placed(parameters, before[-1])
@@ -63,8 +84,6 @@ class Simulation:
     def observe(self, parameters: Parameters, before: Array, given: Array) -> Array:
         """The state [S] in which the last row of ``before`` [P, S] was measured, from all of them: the simulation follows the
         log and is corrected in each row by a constant part of its error (``GAINS``). ``given`` [P - 1, A] as in ``predict``."""
-        joints = self._joints
-        to_place, to_speed, of_speed = GAINS
         bias = self._bias(parameters)
         before = before - bias
         self._begin(parameters, before[:1], given)
@@ -76,9 +95,7 @@ class Simulation:
             if not len(reported):
                 return np.asarray(before[-1] + bias)
             error = before[row + 1] - reported[0]
-            state = np.array(found[-1].reshape(-1))
-            state[:joints] += to_place * error[:joints]
-            state[joints:] += to_speed / self._period * error[:joints] + of_speed * error[joints:]
+            state = corrected(found[-1].reshape(-1), error, self._period)
         return np.asarray(state + bias)
 
     def measured(self, parameters: Parameters, before: Array, given: Array) -> Array:
@@ -98,11 +115,6 @@ class Simulation:
     def _bias(self, parameters: Parameters) -> Array:
         """What the encoders read too much [S]; velocities know nothing of it."""
         return np.array([parameters.position_bias[name] for name in self._names] + [0.0] * self._joints)
-
-    def _memory(self, parameters: Parameters) -> int:
-        """Control steps after which a command has no effect any more on what the drives do."""
-        longest = parameters.delay + parameters.observation_delay + 6.0 * max(parameters.lag.values(), default=0.0)
-        return math.ceil(longest / self._period + 1e-9) + 1
 
     def _begin(self, parameters: Parameters, before: Array, commands: Array) -> None:
         """Gives all ``commands`` [T, A] and lets the drives act on the measured states ``before`` [P, S], so that the commands
