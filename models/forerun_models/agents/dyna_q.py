@@ -20,6 +20,8 @@ from pydantic import Field
 from forerun_models.agents.base import EnvSpec
 from forerun_models.agents.q_learning import Count, QLearning, TableSettings
 
+_FORGETTING, _MANY = 0.01, 0.3
+"""Weight of the newest step in the share of cells that were not foreseen, and the share that is told."""
 Outcome = tuple[float, int]
 """Reward, and the cell that follows; -1 where the episode ended."""
 
@@ -125,12 +127,15 @@ class DynaQ(QLearning):
         self._model = TableModel(settings.outcomes, self.table.choices)
         self._random = np.random.default_rng(seed)
         self._urgent = Urgent()
+        self._surprise = 0.0
 
     def update(self) -> dict[str, float]:
         if self._last is None:
             return {}
         pair, reward, following = self._last
         surprise = self._model.note(pair, (reward, following))
+        if surprise is not None:
+            self._surprise += _FORGETTING * (surprise - self._surprise)
         metrics = {} if surprise is None else {"model_error": surprise}
         if self.settings.order == "prioritized":
             self._last = None
@@ -141,6 +146,14 @@ class DynaQ(QLearning):
             for remembered, outcome in self._model.draw(self.settings.planning, self._random):
                 self._learn(remembered, self._target(*outcome))
         return metrics
+
+    def advice(self) -> list[str]:
+        if self.settings.outcomes > 1 or not self.settings.planning or self._surprise < _MANY:
+            return []
+        return [
+            f"the model did not foresee {self._surprise:.0%} of the cells that followed: a cell leads to several others; "
+            "remember more of each pair (outcomes: 10 or more), or cut the axes finer"
+        ]
 
     def _sweep(self) -> float:
         """Updates the most urgent pairs, and queues those that lead to them; the largest error that there was."""
@@ -170,12 +183,14 @@ class DynaQ(QLearning):
             "model": self._model.state_dict(),
             "random": self._random.bit_generator.state,
             "urgent": dict(self._urgent.errors),
+            "surprise": self._surprise,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self._model.load_state_dict(state["model"])
         self._random.bit_generator.state = state["random"]
+        self._surprise = state["surprise"]
         self._urgent = Urgent()
         for pair, error in state["urgent"].items():
             self._urgent.put(pair, error)

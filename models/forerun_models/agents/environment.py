@@ -41,9 +41,9 @@ class Environment:
             low, high = env.action_space.low.astype(float), env.action_space.high.astype(float)
             self._middle, self._half = 0.5 * (low + high), 0.5 * (high - low)
 
-    def reset(self, seed: int) -> Observation:
-        """The first observation of the episode that ``seed`` decides."""
-        observation, _ = self.env.reset(seed=seed)
+    def reset(self, seed: int, options: Mapping[str, Any] | None = None) -> Observation:
+        """The first observation of the episode that ``seed`` and the environment's own ``options`` decide."""
+        observation, _ = self.env.reset(seed=seed, options=None if options is None else dict(options))
         return self._observed(observation)
 
     def step(self, action: Action) -> Outcome:

@@ -1,0 +1,88 @@
+"""What is left of an agent's return when its bundle runs in the controller node, over ROS 2, in real time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from forerun.bench.records import Measurement, Options, Row, need_ros
+
+EPISODES = 5
+SEED = 1000
+"""Of the simulator: its episodes are none of those in training."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """An agent that learns for ``steps`` in ``env``, with ``options`` of the environment and a ``recipe`` (its own if absent)."""
+
+    env: str
+    agent: str
+    steps: int
+    recipe: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+CASES = {
+    "pendulum-dyna-q": Case("forerun/pendulum-balance-v0", "dyna-q", 60_000, "dyna-q-pendulum", {"history": 1}),
+    "cartpole-sac": Case("forerun/cartpole-balance-v0", "sac", 10_000, None, {"history": 2}),
+}
+"""Row -> what is measured."""
+
+
+def measure(options: Options) -> Measurement:
+    """A row a case and seed: the return of training's last evaluation, of the same episodes in the environment and over ROS 2."""
+    need_ros()
+    rows = [
+        _row(name, CASES[name], seed, options.kept or options.work, options)
+        for name in options.chosen(list(CASES))
+        for seed in options.seeds
+    ]
+    return Measurement("deployment", rows, {"episodes": EPISODES, "simulator_seed": SEED})
+
+
+def _row(name: str, case: Case, seed: int, folder: Path, options: Options) -> Row:
+    from forerun.deployment import deploy, in_environment, kept, setting_of
+    from forerun_models.agents.learn import learn, load_learned
+    from forerun_models.export.agents import export_run
+
+    run, bundle = folder / f"{name}-{seed}", options.work / f"{name}-{seed}.bundle"
+    options.note(f"deployment: {name}, seed {seed}, learns for {case.steps} steps")
+    learned = learn(
+        case.env,
+        case.agent,
+        case.steps,
+        seed,
+        run,
+        recipe=case.recipe,
+        options=case.options,
+        eval_every=max(1, case.steps // 10),
+        resume=True,
+        tensorboard=False,
+    )
+    export_run(run, bundle)
+    setting = setting_of(bundle, seed=SEED)
+    options.note(f"deployment: {name}, seed {seed}, over ROS 2")
+    episodes = deploy(bundle, setting, EPISODES, options.work / f"{name}-{seed}.ros")
+    about, agent = load_learned(run)
+    numbers = [int(episode.seed) for episode in episodes if episode.seed is not None]
+    same = in_environment(agent, about, SEED, numbers)
+    returns = [episode.total for episode in episodes]
+    trained = learned.rows[-1]["eval_return_mean"]
+    return {
+        "case": name,
+        "env": case.env,
+        "agent": case.agent,
+        "seed": seed,
+        "env_steps": case.steps,
+        "return_training": round(trained, 3),
+        "return_environment": round(float(np.mean(same)), 3),
+        "return_ros": round(float(np.mean(returns)), 3),
+        "kept_of_training": round(kept(trained, float(np.mean(returns))), 3),
+        "kept_of_environment": round(kept(float(np.mean(same)), float(np.mean(returns))), 3),
+        "successes_ros": sum(bool(episode.success) for episode in episodes),
+        "episodes": EPISODES,
+    }

@@ -1,0 +1,132 @@
+"""What an agent's return in training is worth on the robot: its bundle in the controller node, over ROS 2, against the simulator.
+
+The simulator is the one that the agent learned in; between them lie processes, messages, the control grid and real time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from forerun.demo.measure import score, trials_of
+from forerun.demo.processes import NodeProcess
+from forerun.report import Episode
+from forerun_models.agents.base import Agent
+from forerun_models.agents.environment import make_environment
+from forerun_models.agents.folder import About
+from forerun_models.bundle import load
+from forerun_sim.errors import ForerunError
+from forerun_sim.spec import load_robot
+from forerun_sim.tasks import TaskFunction
+
+_PRIORITY = 20
+_MARGIN = 0.3
+"""Seconds that an episode runs longer than is counted, so that the recorded trial has all of it."""
+_TOPICS = ("joint_states", "commands", "trial")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The simulated robot: ``randomize`` and ``engine`` as in training, ``duration`` [s] of an episode."""
+
+    robot: str
+    task: str
+    duration: float
+    engine: str = "bullet"
+    randomize: bool = True
+    seed: int = 0
+
+
+def deploy(
+    bundle: Path, setting: Setting, episodes: int, folder: Path, say: Callable[[str], None] = lambda text: None
+) -> list[Episode]:
+    """Plays ``episodes`` in real time, with simulator, controller and recorder as processes of their own.
+
+    Args:
+        bundle: of an agent for the setting's robot.
+        setting: the robot.
+        episodes: at least one.
+        folder: for logs and the bag.
+        say: told of each episode.
+
+    Raises:
+        ForerunError: a node died or did not answer; the message has the end of its log.
+    """
+    from forerun.nodes.conductor import Conductor
+
+    robot, logs, bag = load_robot(setting.robot), folder / "logs", folder / "bag"
+    plant = {"robot": setting.robot, "task": setting.task, "engine": setting.engine, "randomize": setting.randomize}
+    plant |= {"seed": setting.seed, "realtime_priority": _PRIORITY - 5}
+    control = {"bundle": str(bundle.resolve()), "seed": setting.seed, "realtime_priority": _PRIORITY}
+    with ExitStack() as stack:
+        simulator = stack.enter_context(NodeProcess("simulator", logs, plant))
+        conductor = stack.enter_context(Conductor())
+        controller = stack.enter_context(NodeProcess("controller", logs, control))
+        settings = {"uri": str(bag), "robot": setting.robot, "topics": list(_TOPICS)}
+        recorder = stack.enter_context(NodeProcess("recorder", logs, settings))
+        nodes = (simulator, controller, recorder)
+
+        def check() -> None:
+            for node in nodes:
+                node.check()
+
+        try:
+            conductor.transition("configure")
+            conductor.wait_for_listeners(_TOPICS, 2)
+            conductor.transition("activate")
+            ids = []
+            for number in range(episodes):
+                ids.append(conductor.next_episode())
+                conductor.wait(setting.duration + _MARGIN, check)
+                say(f"episode {number + 1} of {episodes}: {conductor.status.get('message', '')}")
+            # The last trial ends here, as every other one does: with the beginning of another.
+            conductor.next_episode()
+            conductor.transition("deactivate")
+        except ForerunError as error:
+            check()
+            raise ForerunError(f"{error}\nend of the controller's log:\n{controller.tail()}") from error
+    task = TaskFunction(robot, setting.task)
+    return [score(trial, task, setting.duration) for trial in trials_of(bag, robot, ids)]
+
+
+def setting_of(bundle: Path, duration: float | None = None, seed: int = 0) -> Setting:
+    """The setting in which the agent of ``bundle`` learned, as its bundle says it.
+
+    Raises:
+        BundleError: no bundle.
+    """
+    manifest = load(bundle).manifest
+    options = dict(manifest.trained_on.get("options", {}))
+    task = load_robot(manifest.robot).task(manifest.task)
+    return Setting(
+        robot=str(options.get("robot", manifest.robot)),
+        task=manifest.task,
+        duration=float(duration or options.get("duration", task.duration)),
+        engine=str(options.get("engine", "bullet")),
+        randomize=bool(options.get("randomize", True)),
+        seed=seed,
+    )
+
+
+def in_environment(agent: Agent, about: About, seed: int, numbers: Sequence[int]) -> list[float]:
+    """Returns of the same episodes (``numbers`` of ``seed``) in the environment in which the agent learned."""
+    environment = make_environment(about.env, type(agent), about.options)
+    returns = []
+    for number in numbers:
+        observation, over, total = environment.reset(seed, {"episode": number}), False, 0.0
+        actor = agent.actor(explore=False)
+        actor.reset(number)
+        while not over:
+            outcome = environment.step(actor.act(observation))
+            observation, over = outcome.observation, outcome.terminated or outcome.truncated
+            total += outcome.reward
+        returns.append(total)
+    environment.close()
+    return returns
+
+
+def kept(trained: float, deployed: float) -> float:
+    """Share of a return that is left, 1 where nothing is lost; also for returns below 0, where 0.9 is a tenth worse."""
+    return 1.0 - (trained - deployed) / max(abs(trained), 1e-9)
