@@ -35,6 +35,7 @@ class Subject(str, Enum):
     environments = "environments"
     training = "training"
     agents = "agents"
+    pixels = "pixels"
     planner = "planner"
     bags = "bags"
     loop = "loop"
@@ -80,11 +81,11 @@ def command(
 ) -> None:
     """Measure and add the figures to CSV tables, with settings, seed, machine, commit and command.
 
-    simulator, environments, training, agents and bags take a minute each, swap a few, planner 15, loop 18 at 60 seconds a row;
-    delay controls robots whose commands come late, and logs and so101 train on real-robot logs, minutes each, and identify fits
-    simulators, a quarter of an hour; deployment lets agents learn and runs them over ROS 2, minutes a row; demo runs the whole
-    loop, minutes a seed; pets trains and runs PETS' setting of the cartpole, half an hour; sac lets agents learn beside
-    Stable-Baselines3's, half an hour. all leaves out what is not on this machine, and says so.
+    simulator, environments, training, agents and bags take a minute each, pixels and swap a few, planner 15, loop 18 at 60
+    seconds a row; delay controls robots whose commands come late, and logs and so101 train on real-robot logs, minutes each, and
+    identify fits simulators, a quarter of an hour; deployment lets agents learn and runs them over ROS 2, minutes a row; demo
+    runs the whole loop, minutes a seed; pets trains and runs PETS' setting of the cartpole, half an hour; sac lets agents learn
+    beside Stable-Baselines3's, half an hour. all leaves out what is not on this machine, and says so.
 
     \b
     Example:

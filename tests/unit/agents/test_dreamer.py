@@ -136,7 +136,7 @@ def test_the_behaviour_leaves_the_model_alone() -> None:
     before = [weight.detach().clone() for weight in agent.model.parameters()]
     policy = [weight.detach().clone() for weight in agent.behaviour.policy.parameters()]
     runs = agent.runs()
-    agent.optimizer.zero_grad(set_to_none=True)
+    agent.model.zero_grad(set_to_none=True)
     agent.behaviour.learn(*agent._starts(runs, agent.model.observe(runs, agent.generator).states))
     assert all(torch.equal(a, b) for a, b in zip(before, agent.model.parameters(), strict=True))
     assert all(weight.grad is None for weight in agent.model.parameters())

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from forerun_models.agents.base import Action, Actor, Agent, EnvSpec, Observation, PolicyGraph, Step
 from forerun_models.agents.buffer import Buffer
@@ -19,6 +19,7 @@ from forerun_models.agents.dreamer.behaviour import Behaviour, BehaviourSettings
 from forerun_models.agents.dreamer.graph import DreamerGraph
 from forerun_models.agents.dreamer.policy import Choices, Numbers
 from forerun_models.agents.dreamer.runs import runs_of
+from forerun_models.latent.learner import Learner
 from forerun_models.latent.rssm import State
 from forerun_models.latent.settings import LatentSettings
 from forerun_models.latent.world_model import Sequences, WorldModel
@@ -91,7 +92,7 @@ class DreamerAgent(Agent):
         self.model = WorldModel(env.observation_shape, actions, settings.model, self.generator).to(device)
         law = Numbers(actions) if env.discrete is None else Choices(actions)
         self.behaviour = Behaviour(self.model, law, settings.behaviour, self.generator)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), settings.learning_rate, fused=True)
+        self.learner = Learner(self.model, settings.learning_rate, settings.gradient_norm, self.generator)
         dtype = np.uint8 if env.pictures else np.float32
         self.buffer = Buffer(settings.capacity, env.observation_shape, dtype, env.action_size)
         self.steps = self.updates = 0
@@ -108,14 +109,9 @@ class DreamerAgent(Agent):
         if len(self.buffer) < max(settings.begin_at, settings.length) or self.steps % settings.every:
             return {}
         runs = self.runs()
-        filtered = self.model.observe(runs, self.generator)
-        loss, terms = self.model.loss(runs, filtered)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.model.parameters(), settings.gradient_norm)
-        self.optimizer.step()
+        filtered, terms = self.learner.step(runs)
         self.updates += 1
-        metrics = {f"loss/{name}": float(term) for name, term in terms.items()}
+        metrics = {f"loss/{name}": term for name, term in terms.items()}
         metrics |= self.behaviour.learn(*self._starts(runs, filtered.states))
         if self.updates % _PREDICTED_EVERY == 0:
             metrics["model_error"] = self.model_error(runs)
@@ -159,7 +155,7 @@ class DreamerAgent(Agent):
     def state_dict(self) -> dict[str, Any]:
         return {
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "learner": self.learner.state_dict(),
             "behaviour": self.behaviour.state_dict(),
             "buffer": self.buffer.state_dict(),
             "generator": self.generator.get_state(),
@@ -168,7 +164,7 @@ class DreamerAgent(Agent):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name in ("model", "optimizer", "behaviour", "buffer"):
+        for name in ("model", "learner", "behaviour", "buffer"):
             getattr(self, name).load_state_dict(state[name])
         self.generator.set_state(state["generator"].cpu())
         self.steps, self.updates = state["steps"], state["updates"]
