@@ -66,7 +66,8 @@ def evaluate(
 
 @dataclass(frozen=True)
 class Comparison:
-    """Bundles judged on the same windows. ``baselines``: RMSE_k of what each of them must beat; ``std`` [S] is the yardstick."""
+    """Bundles judged on the same windows. ``baselines``: RMSE_k of what each of them must beat; ``std`` [S] is the yardstick.
+    ``quality`` of the recordings by trial, as in ``bags.quality``, and ``warnings`` about them."""
 
     judgements: dict[str, Judgement]
     digests: dict[str, str]
@@ -77,6 +78,8 @@ class Comparison:
     period: float
     std: list[float]
     joints: tuple[str, ...]
+    quality: dict[str, dict[str, Any]]
+    warnings: list[str]
 
     @property
     def trials(self) -> int:
@@ -92,14 +95,20 @@ class Comparison:
     def as_json(self) -> dict[str, Any]:
         """Plain data."""
         bundles = {name: {"sha256": self.digests[name], **found.as_json()} for name, found in self.judgements.items()}
-        names = ("rows", "steps", "windows", "trials", "sources", "period", "std", "joints")
+        names = ("rows", "steps", "windows", "trials", "sources", "period", "std", "joints", "quality", "warnings")
         return {**{name: getattr(self, name) for name in names}, "bundles": bundles}
 
 
-def compare(bundles: Mapping[str, Bundle], trials: Sequence[Trial], reference: Sequence[Trial] | None = None) -> Comparison:
+def compare(
+    bundles: Mapping[str, Bundle],
+    trials: Sequence[Trial],
+    reference: Sequence[Trial] | None = None,
+    warnings: Sequence[str] = (),
+) -> Comparison:
     """Judges ``bundles`` (by name, at least one) on the windows of ``trials``; arguments and errors as in ``evaluate``.
 
-    Without a ``reference`` the yardstick is the spread of the first bundle's training states.
+    Without a ``reference`` the yardstick is the spread of the first bundle's training states. ``warnings`` say what is wrong with
+    the recordings.
 
     Raises:
         InputError: the bundles are of robots with other joints, actions or rates.
@@ -120,6 +129,8 @@ def compare(bundles: Mapping[str, Bundle], trials: Sequence[Trial], reference: S
         period=trials[0].period,
         std=std.tolist(),
         joints=joints,
+        quality={trial.source: trial.meta["quality"] for trial in trials if "quality" in trial.meta},
+        warnings=list(warnings),
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from forerun.bags.cut import Segment, cut
+from forerun.bags.quality import measure
 from forerun.bags.signals import Commands, States, read_commands, read_markers, read_states
 from forerun.bags.storage import RawBag, is_bag, read_raw
 from forerun.bags.velocity import derive
@@ -27,7 +28,9 @@ SHORTEST = 2
 _log = logging.getLogger("forerun.bags")
 
 
-def load_trials(paths: str | Path | Iterable[str | Path], spec: RobotSpec, *, note: Note | None = None) -> list[Trial]:
+def load_trials(
+    paths: str | Path | Iterable[str | Path], spec: RobotSpec, *, note: Note | None = None, quality: bool = False
+) -> list[Trial]:
     """All trials of the bags at ``paths``, in order.
 
     Args:
@@ -35,6 +38,7 @@ def load_trials(paths: str | Path | Iterable[str | Path], spec: RobotSpec, *, no
         spec: the robot; gives topics, joints and the control rate.
         note: gets warnings (end missing, gaps, velocity derived, ...), each naming the bag; logged if absent.
             They stand in ``Trial.meta["notes"]`` too.
+        quality: measure each trial's quality on its raw samples, into ``Trial.meta["quality"]`` (``bags.quality``).
 
     Returns:
         Trials; ``meta`` has what the ``trial`` message said, and always ``simulated`` (False unless the bag says otherwise),
@@ -45,7 +49,7 @@ def load_trials(paths: str | Path | Iterable[str | Path], spec: RobotSpec, *, no
     """
     trials = []
     for path in expand(paths):
-        trials += trials_of(read_raw(path), spec, note=note)
+        trials += trials_of(read_raw(path), spec, note=note, quality=quality)
     return trials
 
 
@@ -72,7 +76,7 @@ def expand(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     return found
 
 
-def trials_of(raw: RawBag, spec: RobotSpec, *, note: Note | None = None) -> list[Trial]:
+def trials_of(raw: RawBag, spec: RobotSpec, *, note: Note | None = None, quality: bool = False) -> list[Trial]:
     """The trials of one bag that has been read. Arguments and errors as in ``load_trials``."""
     if not any(topic.count for topic in raw.topics):
         raise InputError(f"{raw.path}: the bag is empty: it has no messages" + "".join(f" ({text})" for text in raw.notes))
@@ -84,13 +88,13 @@ def trials_of(raw: RawBag, spec: RobotSpec, *, note: Note | None = None) -> list
     if states.derive.any():
         names = ", ".join(name for name, lacking in zip(spec.joint_names, states.derive, strict=True) if lacking)
         notes.append(f"no velocity was recorded for {names}; it is derived from the positions")
-    if not states.effort:
+    if states.effort is None:
         notes.append("no efforts were recorded")
     segments = cut(raw.path, states, commands, read_markers(raw, notes), spec.control.period, notes)
     simulated = raw.custom.get("simulated") == "true"
     trials: list[Trial] = []
     for segment in segments:
-        trial = _trial(raw, spec, states, commands, segment, f"{raw.path}#{len(trials)}", simulated)
+        trial = _trial(raw, spec, states, commands, segment, f"{raw.path}#{len(trials)}", simulated, quality)
         if trial is not None:
             trials.append(trial)
     if len(trials) < len(segments):
@@ -103,7 +107,14 @@ def trials_of(raw: RawBag, spec: RobotSpec, *, note: Note | None = None) -> list
 
 
 def _trial(
-    raw: RawBag, spec: RobotSpec, states: States, commands: Commands, segment: Segment, source: str, simulated: bool
+    raw: RawBag,
+    spec: RobotSpec,
+    states: States,
+    commands: Commands,
+    segment: Segment,
+    source: str,
+    simulated: bool,
+    quality: bool,
 ) -> Trial | None:
     """The trial of one segment, or None if it has no complete row after the first."""
     if not len(segment.commands):
@@ -115,21 +126,20 @@ def _trial(
     velocity = states.velocity[segment.states]
     if states.derive.any():
         velocity = np.where(states.derive, derive(times, position, spec.control.period), velocity)
-    rows, grid_states, actions = resample(
-        times,
-        np.concatenate([position, velocity], axis=1),
-        np.asarray((segment.command_time - origin) * 1e-9, np.float64),
-        commands.values[segment.commands],
-        spec.control.period,
-    )
+    given, told = np.asarray((segment.command_time - origin) * 1e-9, np.float64), commands.values[segment.commands]
+    measured = np.concatenate([position, velocity], axis=1)
+    rows, grid_states, actions = resample(times, measured, given, told, spec.control.period)
     if len(rows) < SHORTEST:
         return None
     meta = {
         **segment.data,
         "simulated": segment.data.get("simulated", simulated) is True,
         "velocity": "derived" if states.derive.any() else "measured",
-        "effort": states.effort,
+        "effort": states.effort is not None,
     }
+    if quality:
+        effort = None if states.effort is None else states.effort[segment.states]
+        meta["quality"] = measure(times, position, velocity, effort, given, told, spec).as_data()
     return Trial(
         states=grid_states.astype(np.float32),
         actions=actions.astype(np.float32),

@@ -37,7 +37,7 @@ class States:
         time: [N] header.stamp [ns], or the receive time where the stamps are not set.
         position: [N, J], joint order of robot.yaml.
         velocity: [N, J], NaN in the columns of ``derive``.
-        effort: True if efforts were recorded.
+        effort: [N, J] as measured, NaN where it was not; None if it never was.
         derive: [J] True where no velocity was recorded.
         stamped: True if ``time`` comes from header.stamp.
     """
@@ -48,7 +48,7 @@ class States:
     time: Ints
     position: Floats
     velocity: Floats
-    effort: bool
+    effort: Floats | None
     derive: NDArray[np.bool_]
     stamped: bool
 
@@ -151,8 +151,8 @@ def read_states(raw: RawBag, spec: RobotSpec, notes: list[str]) -> States:
     if not complete:
         _refuse_joints(raw, stream, blocks, spec)
     count, joints = len(stream.order), len(spec.joints)
-    position, velocity = np.full((count, joints), np.nan), np.full((count, joints), np.nan)
-    stamp, used, effort = np.zeros(count, np.int64), np.zeros(count, bool), False
+    position, velocity, effort = (np.full((count, joints), np.nan) for _ in range(3))
+    stamp, used = np.zeros(count, np.int64), np.zeros(count, bool)
     for block in complete:
         columns = [block.names.index(name) for name in spec.joint_names]
         if block.position.shape[1] != len(block.names):
@@ -164,15 +164,16 @@ def read_states(raw: RawBag, spec: RobotSpec, notes: list[str]) -> States:
         position[block.index] = block.position[:, columns]
         if block.velocity.shape[1] == len(block.names):
             velocity[block.index] = block.velocity[:, columns]
-        effort = effort or (block.effort.shape[1] == len(block.names) and bool(np.isfinite(block.effort[:, columns]).any()))
+        if block.effort.shape[1] == len(block.names):
+            effort[block.index] = block.effort[:, columns]
     if any(block.velocity.shape[1] != len(block.names) for block in complete):
         velocity[:] = np.nan
     if not used.all():
         notes.append(f"{count - used.sum()} messages on {stream.topic.name} without all of the robot's joints were left out")
     time, stamped = _times(stamp[used], stream.received[used], stream.topic.name, notes)
     states = States(
-        stream.topic.name, stream.order[used], stream.received[used], time, position[used], velocity[used], effort,
-        np.isnan(velocity[used]).all(axis=0), stamped,
+        stream.topic.name, stream.order[used], stream.received[used], time, position[used], velocity[used],
+        effort[used] if np.isfinite(effort).any() else None, np.isnan(velocity[used]).all(axis=0), stamped,
     )  # fmt: skip
     _refuse_not_finite(raw, stream.topic.name, "position", states.position, time, spec.joint_names)
     measured = np.where(states.derive, 0.0, states.velocity)

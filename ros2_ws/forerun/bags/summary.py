@@ -10,6 +10,7 @@ import numpy as np
 
 from forerun.bags import decode
 from forerun.bags.content import JOINT_STATE
+from forerun.bags.quality import Quality, warnings
 from forerun.bags.read import trials_of
 from forerun.bags.storage import RawBag, Stream, read_raw
 from forerun_sim.errors import InputError
@@ -40,7 +41,7 @@ class JointsSummary:
 
 @dataclass(frozen=True)
 class TrialSummary:
-    """A trial on the control grid: ``start`` and ``duration`` in s."""
+    """A trial on the control grid: ``start`` and ``duration`` in s; ``quality`` as in ``bags.quality``."""
 
     source: str
     id: str
@@ -48,11 +49,13 @@ class TrialSummary:
     start: float
     duration: float
     simulated: bool
+    quality: Quality
 
 
 @dataclass(frozen=True)
 class BagSummary:
     """What ``inspect`` shows. ``problem`` says why no trials can be made, None where they can or no robot was given.
+    ``warnings`` say what of the trials' quality will limit a model.
 
     ``duration`` [s] is between the first and the last message of the topics that are read.
     """
@@ -68,6 +71,7 @@ class BagSummary:
     trials: tuple[TrialSummary, ...]
     problem: str | None
     notes: tuple[str, ...]
+    warnings: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """The same as JSON values."""
@@ -83,10 +87,11 @@ def inspect_bag(path: str | Path, spec: RobotSpec | None = None) -> BagSummary:
     raw = read_raw(path)
     notes = list(raw.notes)
     trials: tuple[TrialSummary, ...] = ()
-    problem = None
+    problem, poor = None, list[str]()
     if spec is not None:
         try:
-            found = trials_of(raw, spec, note=lambda text: notes.append(text.removeprefix(f"{raw.path}: ")))
+            found = trials_of(raw, spec, note=lambda text: notes.append(text.removeprefix(f"{raw.path}: ")), quality=True)
+            poor = warnings(found, spec)
             trials = tuple(
                 TrialSummary(
                     trial.source,
@@ -95,6 +100,7 @@ def inspect_bag(path: str | Path, spec: RobotSpec | None = None) -> BagSummary:
                     trial.start,
                     trial.duration,
                     bool(trial.meta["simulated"]),
+                    Quality.from_data(trial.meta["quality"]),
                 )
                 for trial in found
             )
@@ -116,6 +122,7 @@ def inspect_bag(path: str | Path, spec: RobotSpec | None = None) -> BagSummary:
         trials=trials,
         problem=problem,
         notes=tuple(dict.fromkeys(notes)),
+        warnings=tuple(poor),
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from forerun.cli.common import JsonOption, console, emit
@@ -86,15 +87,16 @@ def _apart(paths: list[Path]) -> tuple[list[Path], list[Path]]:
 
 def _compare(paths: list[Path], bags: list[Path], reference: list[Path] | None) -> Comparison:
     from forerun.bags import load_trials
+    from forerun.bags.quality import warnings
     from forerun.evaluation import OURS, compare
     from forerun_models.bundle import load
     from forerun_models.training.finetune import load_parent
 
     bundles = {(OURS if len(paths) == 1 else str(path)): load(path) for path in paths}
     known = load_parent(next(iter(bundles.values()))).robot
-    trials = load_trials(bags, known)
+    trials = load_trials(bags, known, quality=True)
     with Console(stderr=True).status("predicting"):
-        return compare(bundles, trials, load_trials(reference, known) if reference else None)
+        return compare(bundles, trials, load_trials(reference, known) if reference else None, warnings(trials, known))
 
 
 def _rehearse(bundle: Path, engine: str, robot: str | None, task: str | None, episodes: int, seed: int) -> Rehearsal:
@@ -133,6 +135,8 @@ def _print(result: Evaluation | Comparison, console: Console) -> None:
 
 def _print_comparison(result: Comparison, console: Console) -> None:
     """Errors with intervals, coverage, noise and ignorance, disagreement; a table a bundle."""
+    for warning in result.warnings:
+        console.print(f"[yellow]warning:[/] {escape(warning)}")
     _print(result, console)
     for name, one in result.judgements.items():
         heads = ("k", "mean (90 %)", "median (90 %)", "in 50 %, 90 %", "noise, ignorance")

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from forerun.cli.common import JsonOption, console, emit
-from forerun.cli.tables import number, span, table
+from forerun.cli.tables import number, quality_table, span, table
 from forerun_sim.errors import InputError
 
 if TYPE_CHECKING:
@@ -154,8 +155,11 @@ def _bag_content(summary: BagSummary, out: Console) -> None:
             maker = "simulator" if trial.simulated else "robot"
             trials.add_row(trial.source, trial.id, str(trial.rows), f"{trial.start:.2f} s", f"{trial.duration:.2f} s", maker)
         out.print(trials)
+        out.print(quality_table([(trial.source, trial.quality) for trial in summary.trials]))
     for note in summary.notes:
         out.print(f"note: {note}", markup=False)
+    for warning in summary.warnings:
+        out.print(f"[yellow]warning:[/] {escape(warning)}")
     if summary.problem is not None:
         out.print(f"no trials can be made of it: {summary.problem}", markup=False)
     elif summary.robot is not None and not summary.trials:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from forerun.cli.epochs import epoch_bar
 from forerun_sim.spec import load_robot
@@ -35,6 +36,7 @@ def command(
     import torch
 
     from forerun.bags import load_trials
+    from forerun.bags.quality import warnings
     from forerun_models.recipe import load_recipe
     from forerun_models.training.curves import Curves
     from forerun_models.training.run import train
@@ -45,10 +47,12 @@ def command(
     spec = load_robot(robot)
     settings = load_recipe(recipe, spec.name)
     notes: list[str] = []
-    trials = load_trials(bags, spec, note=notes.append)
+    trials = load_trials(bags, spec, note=notes.append, quality=True)
     kept = load_trials(held_out, spec, note=notes.append) if held_out else None
     for text in dict.fromkeys(notes):
         console.print(f"[yellow]note:[/] {text}")
+    for text in warnings(trials, spec):
+        console.print(f"[yellow]warning:[/] {escape(text)}")
     with epoch_bar(console, f"training {spec.name}") as show, Curves(out / "tensorboard" if tensorboard else None) as curves:
 
         def on_epoch(epoch: Epoch, total: int) -> None:
