@@ -32,7 +32,7 @@ def taught_table(folder: Path) -> tuple[About, Agent]:
             steps,
             0,
             folder,
-            recipe="dyna-q-pendulum",
+            recipe="dyna_q_pendulum",
             options={**OPTIONS, "history": 1},
             eval_every=2000,
             resume=True,

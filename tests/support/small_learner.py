@@ -152,4 +152,15 @@ def main(out: str, update: int = -1) -> None:
     """Learns into ``out``, or goes on there; kill -9 at update number ``update``."""
     global deadly_update
     deadly_update = update
-    learn("test/line-v0", NAME, 400, 3, Path(out), eval_every=70, eval_episodes=2, resume=True, checkpoint_seconds=0)
+    learn(
+        "test/line-v0",
+        NAME,
+        400,
+        3,
+        Path(out),
+        eval_every=70,
+        eval_episodes=2,
+        resume=True,
+        tensorboard=False,
+        checkpoint_seconds=0,
+    )

@@ -69,3 +69,13 @@ def imagined_dominates(real_share: float, model_error: float, key: str) -> str |
         f"{1 - real_share:.0%} of what is learned from is imagined, but the model's error is {model_error:.2f} of a step's "
         f"change: it is hardly trained; take more real data at first ({key}), or train the model longer"
     )
+
+
+def no_time_limit(horizon: int | None) -> str | None:
+    """An environment whose episodes may never end."""
+    if horizon is not None:
+        return None
+    return (
+        "the environment has no time limit: a run is saved where an episode ends, and where none does it cannot go on after a "
+        "stop; register the environment with max_episode_steps"
+    )

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from forerun_models.agents.advice import no_time_limit, told
 from forerun_models.agents.base import Agent, Step
 from forerun_models.agents.environment import Environment, import_modules, make_environment
 from forerun_models.agents.evaluate import evaluate, seed_of
@@ -229,7 +230,7 @@ class _Loop:
         self._folder.write_rows(self.rows)
         self._board.add(row)
         known = {text for _, text in self._advice}
-        for text in self._agent.advice():
+        for text in told(no_time_limit(self._environment.spec.horizon), *self._agent.advice()):
             if text not in known:
                 known.add(text)
                 self._advice.append((self._steps, text))

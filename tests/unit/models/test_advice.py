@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box
 
-from forerun_models.agents.advice import imagined_dominates, no_value, one_model, rollouts_too_long, stale_model, told
+from forerun_models.agents.advice import (
+    imagined_dominates,
+    no_time_limit,
+    no_value,
+    one_model,
+    rollouts_too_long,
+    stale_model,
+    told,
+)
 from forerun_models.agents.base import EnvSpec, Step
 from forerun_models.agents.dyna_q import DynaQ, DynaSettings
 
@@ -28,6 +36,7 @@ def test_long_rollouts_in_a_wrong_model_are_told_with_a_length_that_would_do() -
         (one_model(1, "model.members"), "one model only.*model.members to 5"),
         (no_value(10, 200, False, "planner.horizon"), "10 steps ahead in episodes of 200.*raise planner.horizon"),
         (stale_model(3.0, 1.0, "fit_every"), "stale.*3.0 times.*fit_every"),
+        (no_time_limit(None), "no time limit.*max_episode_steps"),
         (imagined_dominates(0.05, 0.8, "real_ratio"), "95% of what is learned from.*0.80.*real_ratio"),
     ],
 )
@@ -40,6 +49,7 @@ def test_each_fault_is_told_with_its_remedy(text: str | None, words: str) -> Non
     "silent",
     [
         one_model(5, "k"),
+        no_time_limit(200),
         no_value(10, 200, True, "k"),
         no_value(60, 1000, False, "k"),
         no_value(10, 40, False, "k"),
