@@ -23,7 +23,8 @@ Row = dict[str, float]
 
 
 class About(Strict):
-    """What decides a run, beside the number of its steps. ``settings`` are the agent's, in full."""
+    """What decides a run, beside the number of its steps. ``settings`` are the agent's, in full; ``start`` are the digests of the
+    trials that it began with."""
 
     format: int = FORMAT
     env: str
@@ -34,6 +35,8 @@ class About(Strict):
     seed: int
     eval_every: int
     eval_episodes: int
+    start: tuple[str, ...] = ()
+    offline_updates: int = 0
 
 
 class Folder:

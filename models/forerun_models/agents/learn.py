@@ -15,9 +15,11 @@ from forerun_models.agents.advice import no_time_limit, told
 from forerun_models.agents.base import Agent, Step
 from forerun_models.agents.environment import Environment, import_modules, make_environment
 from forerun_models.agents.evaluate import evaluate, seed_of
+from forerun_models.agents.experience import settings_of_robot, steps_of
 from forerun_models.agents.folder import About, Folder, Row
 from forerun_models.agents.registry import agent_class, make_agent, settings_of
 from forerun_sim.errors import InputError
+from forerun_sim.trial import Trial
 
 _EPISODE, _ACTOR = 0, 2
 _CHECKPOINT_SHARE = 0.05
@@ -54,6 +56,8 @@ def learn(
     recipe: str | Path | None = None,
     imports: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
+    start: Sequence[Trial] = (),
+    offline_updates: int = 0,
     eval_every: int = 1000,
     eval_episodes: int = 5,
     device: str = "cpu",
@@ -68,12 +72,14 @@ def learn(
     Args:
         env_id: as ``gymnasium.make`` takes it.
         agent: its name.
-        steps: environment steps in all, those before a resumption included.
+        steps: environment steps in all, those before a resumption included; with ``start`` 0 is allowed: nothing is tried out.
         seed: of everything random; (seed, number) decides each episode's initial state.
         out: folder of the run, see ``Folder``.
         recipe: as ``settings_of`` takes it.
         imports: modules that register environments.
         options: keywords for ``gymnasium.make``.
+        start: trials of the environment's robot, which the agent observes before its first step.
+        offline_updates: updates after that; the curve then begins at 0 steps.
         eval_every: steps between evaluations; one more at the end.
         eval_episodes: episodes of an evaluation.
         device: torch device for networks.
@@ -87,7 +93,7 @@ def learn(
         InputError: no such environment, agent or recipe, they do not fit, or ``out`` holds something else.
         ForerunError: the environment gave numbers that are not finite.
     """
-    _check(device, steps=steps, eval_every=eval_every, eval_episodes=eval_episodes)
+    _check(device, steps=steps + len(start), eval_every=eval_every, eval_episodes=eval_episodes)
     import_modules(imports)
     kind = agent_class(agent)
     settings = settings_of(agent, recipe)
@@ -100,6 +106,8 @@ def learn(
         seed=seed,
         eval_every=eval_every,
         eval_episodes=eval_episodes,
+        start=tuple(trial.digest() for trial in start),
+        offline_updates=offline_updates,
     )
     folder = Folder(out)
     if resume and folder.finished and folder.about() == about and (rows := folder.rows())[-1]["env_steps"] >= steps:
@@ -115,6 +123,8 @@ def learn(
                 loop = _Loop(about, folder, learner, environment, judge, board, on_progress, advise)
                 if state is not None:
                     loop.restore(state)
+                elif start:
+                    loop.begin_with(steps_of(start, settings_of_robot(environment.env, env_id)))
                 loop.run(steps, checkpoint_seconds)
     finally:
         environment.close()
@@ -178,6 +188,15 @@ class _Loop:
         if not self.rows or self.rows[-1]["env_steps"] < self._steps:
             self._evaluate()
         self._folder.finish(self._agent.state_dict())
+
+    def begin_with(self, experience: Sequence[Step]) -> None:
+        """Learns from what was seen elsewhere, before the first step."""
+        for step in experience:
+            self._agent.observe(step)
+        for _ in range(self._about.offline_updates):
+            self._count(self._agent.update())
+        self._evaluate()
+        self._save()
 
     def _play(self, steps: int) -> bool:
         """One episode, or the part of it that fits into ``steps``; whether it came to its end."""

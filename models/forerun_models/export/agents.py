@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 import yaml
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from forerun_models.agents.base import Agent, PolicyGraph
 from forerun_models.agents.environment import Environment, make_environment
+from forerun_models.agents.experience import settings_of_robot
 from forerun_models.agents.folder import COLUMNS, About, Folder
 from forerun_models.agents.learn import load_learned
 from forerun_models.bundle import ParityCase, write
@@ -25,7 +25,7 @@ from forerun_models.export.observation import ObservationGraph
 from forerun_models.training.run import robot_files
 from forerun_sim.env.environment import RobotEnv
 from forerun_sim.env.settings import EnvSettings
-from forerun_sim.errors import ForerunError, InputError
+from forerun_sim.errors import ForerunError
 
 _SAME = 1e-3
 """Largest difference of actions, in [-1, 1], that rounding makes."""
@@ -115,7 +115,7 @@ def export_agent(out: str | Path, agent: Agent, about: About, metrics: Mapping[s
     """
     environment = make_environment(about.env, type(agent), about.options)
     try:
-        settings = _settings(environment.env, about.env)
+        settings = settings_of_robot(environment.env, about.env)
         kind = PictureGraph if agent.env.pictures else ActGraph
         graph = kind(agent.policy_graph().cpu().eval(), settings)
         episode = _play(agent, environment, _twin(settings), about.seed, graph)
@@ -147,16 +147,6 @@ class _Episode:
     """Arguments of the graph's forward, by name, at each step of an episode."""
 
     steps: list[dict[str, Tensor]]
-
-
-def _settings(env: gymnasium.Env[Any, Any], env_id: str) -> EnvSettings:
-    bare = env.unwrapped
-    if not isinstance(bare, RobotEnv):
-        raise InputError(
-            f"'{env_id}' is no environment of a robot, and a bundle runs on one: only what was learned in forerun/ROBOT-TASK-v0 "
-            "can be exported"
-        )
-    return bare.settings
 
 
 def _twin(settings: EnvSettings) -> RobotEnv:

@@ -11,10 +11,12 @@ from forerun.cli.common import JsonOption, console, emit, progress
 
 if TYPE_CHECKING:
     from forerun_models.agents.learn import Learned, Progress
+    from forerun_sim.trial import Trial
 
 EXAMPLE = """
 forerun learn --env Pendulum-v1 --agent sac --steps 10000 --seed 0 --out runs/pendulum
 forerun learn --env forerun/cartpole-balance-v0 --agent dyna-q --steps 40000 --seed 0 --out runs/balance
+forerun learn --env forerun/pendulum-swingup-v0 --agent mbpo --start bags/real --offline-updates 2000 --steps 0 --out runs/offline
 forerun learn --env my/robot-v0 --import my_environments --agent random --steps 2000 --seed 0 --out runs/chance
 """
 
@@ -22,7 +24,7 @@ forerun learn --env my/robot-v0 --import my_environments --agent random --steps 
 def command(
     env: Annotated[str, typer.Option(help="Name of a Gymnasium environment.", show_default=False)],
     agent: Annotated[str, typer.Option(help="Name of the agent; a wrong one lists all.", show_default=False)],
-    steps: Annotated[int, typer.Option(min=1, help="Environment steps in all.", show_default=False)],
+    steps: Annotated[int, typer.Option(min=0, help="Environment steps in all.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder of the run.", show_default=False)],
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     imports: Annotated[
@@ -34,6 +36,10 @@ def command(
     recipe: Annotated[
         str | None, typer.Option(help="Name or path of the agent's settings; those called like the agent if absent.")
     ] = None,
+    start: Annotated[list[Path] | None, typer.Option(help="Bag of the robot's to begin with; may be given again.")] = None,
+    offline_updates: Annotated[
+        int, typer.Option(min=0, help="Updates on --start's bags before the first step; --steps 0 stops there.")
+    ] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped, to the same curve.")] = False,
     eval_every: Annotated[int, typer.Option(min=1, help="Steps between evaluations.")] = 1000,
     eval_episodes: Annotated[int, typer.Option(min=1, help="Episodes of an evaluation.")] = 5,
@@ -52,6 +58,7 @@ def command(
 
     torch.set_num_threads(threads)
     where = console(json)
+    options = _options(option or [])
     with progress(f"{agent} in {env}", steps) as move:
         done = 0
 
@@ -69,7 +76,9 @@ def command(
                 out,
                 recipe=recipe,
                 imports=imports or (),
-                options=_options(option or []),
+                options=options,
+                start=_trials(start, env, options),
+                offline_updates=offline_updates,
                 eval_every=eval_every,
                 eval_episodes=eval_episodes,
                 device=device,
@@ -110,6 +119,22 @@ def _options(texts: list[str]) -> dict[str, Any]:
         except yaml.YAMLError as error:
             raise InputError(f"--option '{text}': the value cannot be read: {error}") from error
     return options
+
+
+def _trials(bags: list[Path] | None, env: str, options: dict[str, Any]) -> list[Trial]:
+    """Trials in ``bags`` of the robot of the environment ``env``."""
+    if not bags:
+        return []
+    from forerun.bags import load_trials
+    from forerun_models.agents.environment import make_environment
+    from forerun_models.agents.experience import settings_of_robot
+    from forerun_models.agents.random import RandomAgent
+
+    environment = make_environment(env, RandomAgent, options)
+    try:
+        return load_trials(bags, settings_of_robot(environment.env, env).robot)
+    finally:
+        environment.close()
 
 
 def _result(run: Learned) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The agent ``mbpo``: model-based policy optimisation (Janner et al. 2019, "When to trust your model").
 
-After some steps of the environment, and every so many from then on,
+Once there is some experience, and after every so many updates from then on,
 
     fit the ensemble to all real transitions
     from states of the buffer follow the policy for a few steps in the model
@@ -43,6 +43,7 @@ class MbpoAgent(SacAgent):
         self.imagination = Imagination(settings)
         self.draws = torch.Generator().manual_seed(seed)
         self.steps = 0
+        self._calls = self._fitted_at = 0
         self._error = 0.0
 
     def observe(self, step: Any) -> None:
@@ -53,8 +54,9 @@ class MbpoAgent(SacAgent):
         if self.warming_up():
             return {}
         metrics: dict[str, float] = {}
-        if not self.model.fitted or self.steps % self.settings.fit_every == 0:
+        if self._calls % self.settings.fit_every == 0:
             metrics |= self._learn_model()
+        self._calls += 1
         return metrics | super().update()
 
     def batch(self) -> dict[str, Tensor]:
@@ -70,8 +72,11 @@ class MbpoAgent(SacAgent):
         return {name: torch.cat([parts[name], column.to(self.device)]) for name, column in imagined.items()}
 
     def _learn_model(self) -> dict[str, float]:
-        metrics = fit(self.model, self.buffer.all(), self.draws)
-        self._error = metrics["model_error"]
+        """Imagines anew, after a fit if there is new experience: there is none while learning from old trials alone."""
+        metrics: dict[str, float] = {}
+        if self.steps > self._fitted_at:
+            metrics = fit(self.model, self.buffer.all(), self.draws)
+            self._error, self._fitted_at = metrics["model_error"], self.steps
         length = round(self.settings.length.at(self.steps))
         self.imagination.imagine(self.model, self._policy, self.buffer, length, self.generator, self.draws)
         return metrics | {"rollout/length": float(length), "rollout/cut": self.imagination.cut}
@@ -86,6 +91,8 @@ class MbpoAgent(SacAgent):
             "imagination": self.imagination.state_dict(),
             "draws": self.draws.get_state(),
             "steps": self.steps,
+            "calls": self._calls,
+            "fitted_at": self._fitted_at,
             "error": self._error,
         }
 
@@ -95,6 +102,7 @@ class MbpoAgent(SacAgent):
         self.imagination.load_state_dict(state["imagination"])
         self.draws.set_state(state["draws"])
         self.steps, self._error = state["steps"], state["error"]
+        self._calls, self._fitted_at = state["calls"], state["fitted_at"]
 
     def advice(self) -> list[str]:
         told, settings = super().advice(), self.settings

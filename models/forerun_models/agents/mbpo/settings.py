@@ -39,9 +39,9 @@ class Ramp(Strict):
 class MbpoSettings(SacSettings):
     """Model-based policy optimisation (Janner et al. 2019); what is not told here is soft actor-critic's.
 
-    The model is fitted after ``warm_up`` steps and every ``fit_every`` steps from then on. After each fit ``rollouts`` begin in
-    states of the buffer and follow the policy for ``length`` steps (rounded); those of the last ``keep`` fits are remembered.
-    Of each batch ``real_ratio`` are real transitions.
+    The model is fitted after ``warm_up`` steps and every ``fit_every`` steps from then on (where none are taken, the last fit
+    stays). After each of them ``rollouts`` begin in states of the buffer and follow the policy for ``length`` steps (rounded);
+    those of the last ``keep`` times are remembered. Of each batch ``real_ratio`` are real transitions.
 
     Disagreement of the members is measured in units of what 99 % of the real transitions stay below. A rollout is cut where it
     exceeds ``cut_disagreement``; an imagined transition counts 1 / (1 + disagreement) in the critics' loss, unless not
