@@ -28,6 +28,7 @@ class Case:
 
 CASES = {
     "pendulum-dyna-q": Case("forerun/pendulum-balance-v0", "dyna-q", 60_000, "dyna_q_pendulum", {"history": 1}),
+    "pendulum-dreamer": Case("forerun/pendulum-swingup-v0", "dreamer", 6_000, None, {"angles": "sincos"}),
     "cartpole-sac": Case("forerun/cartpole-balance-v0", "sac", 10_000, None, {"history": 2}),
 }
 """Row -> what is measured."""

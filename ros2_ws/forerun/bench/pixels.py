@@ -20,7 +20,7 @@ ENVIRONMENT, CAMERA = "forerun/pendulum-swingup-v0", "front"
 RECIPE = "dreamer_pixels"
 EPISODES, TESTED = 12, 4
 """Of 400 steps: learned from, and predicted."""
-UPDATES = 400
+UPDATES = 300
 SEEN, AHEAD = 10, (1, 5, 10, 25, 50)
 """Pictures that lead up to a prediction, and steps ahead."""
 WINDOWS = 64

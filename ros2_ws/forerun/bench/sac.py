@@ -29,19 +29,22 @@ PEER = "sb3"
 
 @dataclass(frozen=True)
 class Curve:
-    """A learning curve: ``steps`` of environment ``env``; ``threshold`` is the return whose first reaching is told."""
+    """A learning curve: ``steps`` of environment ``env``; ``threshold`` is the return whose first reaching is told. ``recipe``
+    of the agent; that for small networks if absent."""
 
     env: str
     agent: str
     steps: int
     every: int
     threshold: float
+    recipe: str | None = None
 
 
 CURVES = {
     "pendulum-sac": Curve("Pendulum-v1", "sac", 6000, 500, -200.0),
     "pendulum-sb3": Curve("Pendulum-v1", PEER, 6000, 500, -200.0),
     "pendulum-mbpo": Curve("Pendulum-v1", "mbpo", 2000, 200, -200.0),
+    "pendulum-dreamer": Curve("Pendulum-v1", "dreamer", 5000, 1000, -200.0, "dreamer"),
     "inverted-sac": Curve("InvertedPendulum-v5", "sac", 6000, 500, 950.0),
     "inverted-mbpo": Curve("InvertedPendulum-v5", "mbpo", 2000, 200, 950.0),
 }
@@ -117,7 +120,7 @@ def _learned(curve: Curve, seed: int, out: Path) -> dict[str, Any]:
         curve.steps,
         seed,
         out,
-        recipe=f"{curve.agent}_small",
+        recipe=curve.recipe or f"{curve.agent}_small",
         eval_every=curve.every,
         eval_episodes=EVALUATED,
         tensorboard=False,
