@@ -22,10 +22,27 @@ class Collection(Strict):
     steps: Count = 250
 
 
-class ModelSettings(Strict):
-    """The dynamics ensemble: ``members`` networks of ``layers`` hidden layers of ``hidden`` units; the best ``elites`` predict.
-    ``history`` is K, the rows that the networks see; robot.yaml's if absent."""
+class RigidBodySettings(Strict):
+    """Of a model of kind ``rigid_body``: physics steps in a control step, how many of the last commands may still act (the newest
+    counts), the size of the recurrent unit that reads the history, and how many numbers of its own its context hands to the
+    network, beside the friction and torque of each joint."""
 
+    substeps: Count = 2
+    commands: Annotated[int, Field(ge=2)] = 3
+    recurrent: Count = 32
+    context: Annotated[int, Field(ge=0)] = 2
+
+
+class ModelSettings(Strict):
+    """The world model: ``members`` side by side, of which the best ``elites`` predict. ``history`` is K, the rows that they see;
+    robot.yaml's if absent.
+
+    ``kind``: ``ensemble`` of networks of ``layers`` hidden layers of ``hidden`` units, for any robot; or ``rigid_body``, the
+    physics of the robot's URDF with learned parameters, an observer, and a network of two layers of ``hidden`` units for the
+    rest."""
+
+    kind: Literal["ensemble", "rigid_body"] = "ensemble"
+    rigid_body: RigidBodySettings = RigidBodySettings()
     members: Count = 7
     elites: Count = 5
     hidden: Count = 128
@@ -52,10 +69,14 @@ class Training(Strict):
     Held out: ``holdout`` of the trials, at least one; the error of their rollouts over ``validation_horizon`` steps decides
     which weights each member keeps. Stops after ``patience`` epochs without a better member in the last phase. ``mirror`` adds
     the mirror image of each trial (all states and actions negated), for robots whose physics does not know left from right.
+    ``yardstick`` of the errors of a rollout: how far the state moves in as many steps, so that the first steps weigh most; or a
+    share of its spread that grows evenly from step to step, where noise hides what the first steps would tell.
+    ``averaging``: what is judged and kept are weights averaged over the steps, which forget by this factor a step (0: none).
     """
 
     batch: Count = 256
     steps_per_epoch: Count = 200
+    yardstick: Literal["displacement", "spread"] = "displacement"
     phases: tuple[Phase, ...] = (Phase(epochs=10, horizon=1), Phase(epochs=10, horizon=10))
     learning_rate: Positive = 1e-3
     final_learning_rate: Positive = 1e-4
@@ -65,6 +86,7 @@ class Training(Strict):
     gradient_norm: Positive = 10.0
     validation_horizon: Count = 25
     mirror: bool = False
+    averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 class Finetuning(Strict):

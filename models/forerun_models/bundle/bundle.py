@@ -13,12 +13,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from forerun_models.bundle import files, parity
 from forerun_models.bundle.errors import BundleError
-from forerun_models.bundle.forecast import Forecast, as_history, unroll
+from forerun_models.bundle.forecast import Forecast, as_history, follow, unroll
 from forerun_models.bundle.manifest import Manifest
 
 Tensor = NDArray[np.float32]
 Carry = Mapping[str, Tensor]
 """What one call of act.onnx hands to the next, by name."""
+
+AFTER = ("mean", "log_variance", "next_memory")
+"""What advance.onnx gives."""
 
 _ROWS = 64
 """Batch of one call of dynamics.onnx: always the same, so that a window's rollout does not depend on its neighbours."""
@@ -58,6 +61,7 @@ class Bundle:
         self.digest = digest
         self._act = sessions.get("act")
         self._dynamics = sessions.get("dynamics")
+        self._advance = sessions.get("advance")
         self._carry_names = tuple(manifest.carry)
         taken = {entry.name: entry.shape for entry in self._act.get_inputs()} if self._act is not None else {}
         self._inputs = set(taken)
@@ -158,14 +162,18 @@ class Bundle:
         Raises:
             BundleError: the bundle has no model.
         """
+        mean, log_variance, following = self._predict(history, action, ["mean", "log_variance", "next_history"])
+        return mean, log_variance, following
+
+    def _predict(self, history: ArrayLike, action: ArrayLike, outputs: list[str]) -> list[Tensor]:
         if self._dynamics is None:
             raise BundleError(f"{self.path}: holds a {self.manifest.agent} agent without a model, so it cannot predict")
         feed = {"history": np.asarray(history, np.float32), "action": np.asarray(action, np.float32)}
-        mean, log_variance, following = self._dynamics.run(["mean", "log_variance", "next_history"], feed)
-        return mean, log_variance, following
+        return list(self._dynamics.run(outputs, feed))
 
     def rollout(self, past_states: ArrayLike, past_actions: ArrayLike, actions: ArrayLike) -> Tensor:
-        """The elites' mean prediction, open loop.
+        """The elites' mean prediction, open loop. A model that remembers more than a window is followed member by member; in
+        others each step goes on from the elites' mean.
 
         Args:
             past_states: [N, K, S] for any K from 1 on, the newest last; short pasts are padded with their first row.
@@ -183,11 +191,14 @@ class Bundle:
         self._check_shapes(states, past, future)
         history = as_history(states, past, future, self.manifest.history)
         count, horizon = future.shape[:2]
-        predicted = np.empty((count, horizon, self.manifest.state_size), np.float32)
         size = self.manifest.state_size
+        predicted = np.empty((count, horizon, size), np.float32)
         for start in range(0, count, _ROWS):
             rows = np.minimum(np.arange(start, start + _ROWS), count - 1)
             window, kept = history[rows], min(_ROWS, count - start)
+            if self._advance is not None:
+                predicted[start : start + kept] = follow(self._begin, self._go_on, window, future[rows]).mean[:kept]
+                continue
             for step in range(horizon):
                 _, _, window = self.predict(window, future[rows, step])
                 predicted[start : start + kept, step] = window[:kept, -1, :size]
@@ -196,7 +207,8 @@ class Bundle:
     def forecast(self, past_states: ArrayLike, past_actions: ArrayLike, actions: ArrayLike) -> Forecast:
         """Open-loop predictions with their uncertainty, calibrated where the bundle knows how.
 
-        Arguments and errors as in ``rollout``; takes as many times its time as the ensemble has members.
+        Arguments and errors as in ``rollout``; where each step needs a window, it takes as many times its time as the
+        ensemble has members.
         """
         states, past, future = (np.asarray(array, np.float32) for array in (past_states, past_actions, actions))
         self._check_shapes(states, past, future)
@@ -204,7 +216,7 @@ class Bundle:
         parts = []
         for start in range(0, count, _ROWS):
             rows = np.minimum(np.arange(start, start + _ROWS), count - 1)
-            parts.append(unroll(self.predict, history[rows], future[rows], self.manifest.state_size))
+            parts.append(self._imagined(history[rows], future[rows]))
         whole = Forecast(
             mean=np.concatenate([part.mean for part in parts])[:count],
             members=np.concatenate([part.members for part in parts], axis=1)[:, :count],
@@ -213,6 +225,21 @@ class Bundle:
         )
         calibration = self.manifest.calibration
         return whole if calibration is None else whole.calibrated(calibration)
+
+    def _imagined(self, history: Tensor, future: Tensor) -> Forecast:
+        """The raw forecast from histories [N, K, S+A] under actions [N, H, A]."""
+        if self._advance is None:
+            return unroll(self.predict, history, future, self.manifest.state_size)
+        return follow(self._begin, self._go_on, history, future)
+
+    def _begin(self, history: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        mean, log_variance, memory = self._predict(history, action, ["mean", "log_variance", "memory"])
+        return mean, log_variance, memory
+
+    def _go_on(self, memory: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        assert self._advance is not None
+        mean, log_variance, after = self._advance.run(AFTER, {"memory": memory, "action": action})
+        return mean, log_variance, after
 
     def _check_shapes(self, states: Tensor, past: Tensor, future: Tensor) -> None:
         state_size, action_size = self.manifest.state_size, self.manifest.action_size
@@ -253,7 +280,7 @@ def load(path: str | Path, *, robot: str | None = None, sha256: str | None = Non
     content = {name: files.read(folder, name, digest) for name, digest in manifest.files.items()}
     sessions = {
         name: _session(content[f"{name}.onnx"], f"{folder}/{name}.onnx", threads)
-        for name in ("act", "dynamics")
+        for name in ("act", "dynamics", "advance")
         if f"{name}.onnx" in content
     }
     if "act" in sessions:

@@ -14,6 +14,9 @@ Tensor = NDArray[np.float32]
 Predict = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 """``Bundle.predict``: history [N, K, S+A], action [N, A] -> mean and log-variance per member [E, N, S], next history."""
 
+Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+"""A history [N, K, S+A] or the members' memory, and an action [N, A] -> mean and log-variance per member [E, N, S], memory."""
+
 _LARGEST = 60.0
 """Of a log-variance: more would overflow."""
 
@@ -74,6 +77,21 @@ def unroll(predict: Predict, history: Tensor, actions: Tensor, state_size: int) 
         noise[:, step] = variance.mean(axis=0)
     spread = imagined[:members].astype(np.float64).var(axis=0)
     return Forecast(imagined[members], imagined[:members], noise.cumsum(axis=1), spread)
+
+
+def follow(begin: Step, advance: Step, history: Tensor, actions: Tensor) -> Forecast:
+    """As ``unroll``, for models whose members remember more than a window: each goes on from its own memory, and the mean is that
+    of the members' trajectories."""
+    means, variances = [], []
+    step, before = begin, history
+    for action in actions.swapaxes(0, 1):
+        mean, log_variance, before = step(before, action)
+        step = advance
+        means.append(mean)
+        variances.append(np.exp(np.minimum(log_variance, _LARGEST), dtype=np.float64).mean(axis=0))
+    members = np.stack(means, axis=2)
+    spread = members.astype(np.float64).var(axis=0)
+    return Forecast(members.mean(axis=0), members, np.stack(variances, axis=1).cumsum(axis=1), spread)
 
 
 def as_history(states: Tensor, past: Tensor, future: Tensor, length: int) -> Tensor:

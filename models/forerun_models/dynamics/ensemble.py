@@ -14,31 +14,25 @@ import torch
 from torch import Tensor, nn
 
 from forerun_models.dynamics.features import FeatureMap
-
-_SOFT_BOUNDS = (-12.0, 2.0)
-"""Of the log-variance of standardised differences."""
+from forerun_models.dynamics.model import Memory, WorldModel, soft_bound
 
 
-class Ensemble(nn.Module):
+class Ensemble(WorldModel):
     """E networks of equal shape over a history of K rows.
 
     Args:
-        features: what they see of it.
+        features: what the networks see of a history.
         members: E.
         hidden: units of a hidden layer.
         layers: hidden layers.
     """
 
     def __init__(self, features: FeatureMap, members: int, hidden: int, layers: int):
-        super().__init__()
-        self.features = features
-        self.members = members
-        self.state_size = features.state_size
+        super().__init__(features, members)
         sizes = [self.features.size, *[hidden] * layers, 2 * self.state_size]
         self.weights = nn.ParameterList(nn.Parameter(torch.empty(members, a, b)) for a, b in itertools.pairwise(sizes))
         self.biases = nn.ParameterList(nn.Parameter(torch.zeros(members, 1, b)) for b in sizes[1:])
         self.linear = nn.Parameter(torch.zeros(members, self.features.size, self.state_size))
-        self.elites: Tensor = nn.Buffer(torch.arange(members))
         self.reset_parameters(torch.Generator().manual_seed(0))
 
     @torch.no_grad()
@@ -51,6 +45,15 @@ class Ensemble(nn.Module):
                 weight[..., : self.state_size] *= 0.1
         for bias in self.biases:
             nn.init.zeros_(bias)
+
+    @torch.no_grad()
+    def fit_statistics(self, states: Tensor, actions: Tensor) -> None:
+        """Takes the standardisation from windows, states [N, K+1, S] and actions [N, K, A], and sets the linear path by least
+        squares."""
+        self.features.fit(states, actions)
+        inputs = self.features.inputs(states[:, :-1].unbind(1), actions.unbind(1))
+        targets = (states[:, -1] - states[:, -2] - self.features.target_mean) / self.features.target_std
+        self.fit_linear(inputs, targets)
 
     def forward(self, states: Sequence[Tensor], actions: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Standardised difference that follows a history.
@@ -70,31 +73,25 @@ class Ensemble(nn.Module):
         mean = output[..., : self.state_size] + torch.bmm(inputs, self.linear)
         return mean, soft_bound(output[..., self.state_size :])
 
-    def step(self, states: Sequence[Tensor], actions: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Mean [E, N, S] and log-variance [E, N, S] of the next state, SI."""
+    def begin(self, states: Sequence[Tensor], actions: Sequence[Tensor]) -> Memory:
+        """The window itself: K states, then K-1 actions."""
+        return (*states, *actions)
+
+    def advance(self, memory: Memory, action: Tensor, kick: Tensor | None = None) -> tuple[Tensor, Tensor, Memory]:
+        """One step on; see ``WorldModel``."""
+        history, features = self.features.history, self.features
+        states, actions = memory[:history], (*memory[history:], action)
         mean, log_variance = self(states, actions)
-        return self.features.next_state(states[-1], mean), log_variance + 2 * torch.log(self.features.target_std)
+        if kick is not None:
+            mean = mean + kick * torch.exp(0.5 * log_variance)
+        following = features.next_state(states[-1], mean)
+        after = (*states[1:], following, *actions[1:])
+        return following, log_variance + 2 * torch.log(features.target_std), after
 
-    def rollout(self, states: Sequence[Tensor], actions: Sequence[Tensor], future: Sequence[Tensor]) -> list[Tensor]:
-        """Mean states that each member expects, open loop and member by member.
-
-        Args:
-            states: K tensors [E, N, S], oldest first.
-            actions: K-1 tensors [E, N, A] between them.
-            future: H tensors [E, N, A] to come.
-
-        Returns:
-            H tensors [E, N, S].
-        """
-        window, given, predicted = list(states), list(actions), []
-        for action in future:
-            given = [*given, action][-self.features.history :]
-            mean, _ = self(window, given)
-            state = self.features.next_state(window[-1], mean)
-            window = [*window[1:], state]
-            given = given[1:]
-            predicted.append(state)
-        return predicted
+    @torch.no_grad()
+    def scale_variance(self, log_ratio: Tensor) -> None:
+        """Adds ``log_ratio`` [E, 1, S] to the last bias of the log-variances."""
+        self.biases[-1][..., self.state_size :] += log_ratio
 
     @torch.no_grad()
     def fit_linear(self, inputs: Tensor, targets: Tensor, ridge: float = 1e-3) -> None:
@@ -102,10 +99,3 @@ class Ensemble(nn.Module):
         x, y = inputs.double(), targets.double()
         gram = x.T @ x / len(x) + ridge * torch.eye(x.shape[1], dtype=torch.float64)
         self.linear.copy_(torch.linalg.solve(gram, x.T @ y / len(x)).to(self.linear.dtype).expand_as(self.linear))
-
-
-def soft_bound(log_variance: Tensor) -> Tensor:
-    """``log_variance`` led smoothly into the range that standardised differences have."""
-    lower, upper = _SOFT_BOUNDS
-    bounded = upper - nn.functional.softplus(upper - log_variance)
-    return lower + nn.functional.softplus(bounded - lower)

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from forerun_models.dynamics.ensemble import soft_bound
+from forerun_models.dynamics.model import soft_bound
 
 _MIN_SPREAD = 1e-6
 

@@ -12,8 +12,8 @@ import yaml
 from torch import Tensor
 
 from forerun_models.bundle import ParityCase, write
-from forerun_models.dynamics.ensemble import Ensemble
-from forerun_models.export.graphs import DynamicsGraph, to_onnx
+from forerun_models.dynamics.model import WorldModel
+from forerun_models.export.graphs import AdvanceGraph, DynamicsGraph, to_onnx
 from forerun_models.export.manifest import manifest_of
 from forerun_models.export.uncertainty import held_out_uncertainty
 from forerun_models.planners.make import make_exportable
@@ -43,7 +43,7 @@ class Provenance:
 
 
 def export_bundle(
-    out: str | Path, model: Ensemble, robot: RobotSpec, recipe: Recipe, replay: Sequence[Trial], provenance: Provenance
+    out: str | Path, model: WorldModel, robot: RobotSpec, recipe: Recipe, replay: Sequence[Trial], provenance: Provenance
 ) -> Path:
     """Writes the bundle ``out`` and returns its path.
 
@@ -65,8 +65,8 @@ def export_bundle(
     history = model.features.history
     windows = Windows(replay, history, 1)
     generator = torch.Generator().manual_seed(provenance.seed)
-    files = {"dynamics.onnx": _dynamics_onnx(model)}
-    parity = [_dynamics_parity(model, windows, generator)]
+    files = _dynamics_files(model)
+    parity = _dynamics_parity(model, windows, generator)
     if planner is not None:
         files["act.onnx"] = act_onnx(planner, history)
         parity += _act_parity(planner, windows, generator)
@@ -102,11 +102,18 @@ def task_name(robot: RobotSpec, recipe: Recipe) -> str | None:
     return TaskFunction(robot, recipe.task).name if robot.tasks else None
 
 
-def _dynamics_onnx(model: Ensemble) -> bytes:
-    row = model.state_size + model.features.actions
-    inputs = {"history": torch.zeros(2, model.features.history, row), "action": torch.zeros(2, model.features.actions)}
-    batched = {"history": 0, "action": 0, "mean": 1, "log_variance": 1, "next_history": 0}
-    return to_onnx(DynamicsGraph(model), inputs, ("mean", "log_variance", "next_history"), batched)
+def _dynamics_files(model: WorldModel) -> dict[str, bytes]:
+    """dynamics.onnx and, of a model that remembers more than a window, advance.onnx."""
+    actions = model.features.actions
+    graph, row = DynamicsGraph(model), model.state_size + actions
+    inputs = {"history": torch.zeros(2, model.features.history, row), "action": torch.zeros(2, actions)}
+    batched = {"history": 0, "action": 0, "mean": 1, "log_variance": 1, "next_history": 0, "memory": 1}
+    files = {"dynamics.onnx": to_onnx(graph, inputs, graph.outputs, batched)}
+    if model.memory_sizes:
+        inputs = {"memory": torch.zeros(model.members, 2, sum(model.memory_sizes)), "action": torch.zeros(2, actions)}
+        batched = {"memory": 1, "action": 0, "mean": 1, "log_variance": 1, "next_memory": 1}
+        files["advance.onnx"] = to_onnx(AdvanceGraph(model), inputs, AdvanceGraph.outputs, batched)
+    return files
 
 
 def act_onnx(planner: SamplingPlanner, history: int) -> bytes:
@@ -130,12 +137,17 @@ def act_inputs(planner: SamplingPlanner, history: Tensor, generator: torch.Gener
 
 
 @torch.no_grad()
-def _dynamics_parity(model: Ensemble, windows: Windows, generator: torch.Generator) -> ParityCase:
+def _dynamics_parity(model: WorldModel, windows: Windows, generator: torch.Generator) -> list[ParityCase]:
     history = _histories(windows, 8, generator)
     actions = history[:, -1, model.state_size :]
-    inputs = {"history": history, "action": actions}
-    outputs = DynamicsGraph(model)(history, actions)
-    return _case("dynamics", inputs, dict(zip(("mean", "log_variance", "next_history"), outputs, strict=True)), 1e-4)
+    graph = DynamicsGraph(model)
+    outputs = dict(zip(graph.outputs, graph(history, actions), strict=True))
+    cases = [_case("dynamics", {"history": history, "action": actions}, outputs, 1e-4)]
+    if model.memory_sizes:
+        inputs = {"memory": outputs["memory"], "action": actions}
+        after = AdvanceGraph(model)(*inputs.values())
+        cases.append(_case("advance", inputs, dict(zip(AdvanceGraph.outputs, after, strict=True)), 1e-4))
+    return cases
 
 
 @torch.no_grad()

@@ -11,31 +11,54 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from forerun_models.dynamics.ensemble import Ensemble
+from forerun_models.dynamics.model import WorldModel
 
 _OPSET = 18
 
 
 class DynamicsGraph(nn.Module):
-    """One step of every elite: the module behind dynamics.onnx."""
+    """One step of every elite from a history: the module behind dynamics.onnx."""
 
-    def __init__(self, ensemble: Ensemble):
+    def __init__(self, model: WorldModel):
         super().__init__()
-        self.ensemble = ensemble
-        self.state_size, self.history = ensemble.state_size, ensemble.features.history
+        self.model = model
+        self.state_size, self.history = model.state_size, model.features.history
+        self.outputs = ("mean", "log_variance", "next_history", *(["memory"] if model.memory_sizes else []))
 
-    def forward(self, history: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """history [N, K, S+A], action [N, A] -> mean and log-variance [E, N, S] of the next state, next history [N, K, S+A].
+    def forward(self, history: Tensor, action: Tensor) -> tuple[Tensor, ...]:
+        """history [N, K, S+A], action [N, A] -> mean and log-variance [E, N, S] of the next state, next history [N, K, S+A]; of
+        models that remember more than a window, also the memory of all members after the step, for advance.onnx.
 
         The last row's command is the one that was under way when its state was measured; ``action`` takes its place.
         """
-        size, elites = self.state_size, self.ensemble.elites
+        size, model = self.state_size, self.model
         rows = torch.cat([history[:, :-1], torch.cat([history[:, -1:, :size], action[:, None]], dim=2)], dim=1)
-        wide = rows.expand(self.ensemble.members, -1, -1, -1)
-        mean, log_variance = self.ensemble.step(wide[..., :size].unbind(2), wide[..., size:].unbind(2))
-        mean, log_variance = mean[elites], log_variance[elites]
+        wide = rows.expand(model.members, -1, -1, -1)
+        states, actions = wide[..., :size].unbind(2), wide[..., size:].unbind(2)
+        mean, log_variance, memory = model.advance(model.begin(states, actions[:-1]), actions[-1])
+        mean, log_variance = mean[model.elites], log_variance[model.elites]
         newest = torch.cat([mean.mean(dim=0), action], dim=1)[:, None]
-        return mean, log_variance, torch.cat([rows[:, 1:], newest], dim=1)
+        following = torch.cat([rows[:, 1:], newest], dim=1)
+        remembered = [torch.cat(memory[: len(model.memory_sizes)], dim=-1)] if model.memory_sizes else []
+        return mean, log_variance, following, *remembered
+
+
+class AdvanceGraph(nn.Module):
+    """One step of every elite from what all members remember: the module behind advance.onnx."""
+
+    outputs = ("mean", "log_variance", "next_memory")
+
+    def __init__(self, model: WorldModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, memory: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """memory [members, N, M], action [N, A] -> mean and log-variance [E, N, S] of the next state, and the next memory."""
+        model = self.model
+        sizes = model.memory_sizes
+        parts = model.resumed(tuple(torch.split(memory, list(sizes), dim=-1)))
+        mean, log_variance, after = model.advance(parts, action.expand(model.members, -1, -1))
+        return mean[model.elites], log_variance[model.elites], torch.cat(after[: len(sizes)], dim=-1)
 
 
 def to_onnx(

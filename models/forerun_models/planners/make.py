@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 
 from forerun_models.dynamics.ensemble import Ensemble
+from forerun_models.dynamics.model import WorldModel
 from forerun_models.planners.ilqr import ILQR
+from forerun_models.planners.particles import ParticleRollout, Propagation
 from forerun_models.planners.problem import Policy, Problem, Value, problem_of
-from forerun_models.planners.rollout import Propagation, Rollout
+from forerun_models.planners.rollout import Rollout
 from forerun_models.planners.sampling import SamplingPlanner
+from forerun_models.planners.stepwise import StepwiseRollout
 from forerun_models.recipe import Recipe
 from forerun_sim.errors import InputError
 from forerun_sim.spec import RobotSpec
@@ -18,19 +21,23 @@ _PROPAGATION: dict[str, Propagation] = {"ts1": "switch", "tsinf": "stay", "mean"
 
 
 def make_planner(
-    model: Ensemble, robot: RobotSpec, recipe: Recipe, *, value: Value | None = None, policy: Policy | None = None
+    model: WorldModel, robot: RobotSpec, recipe: Recipe, *, value: Value | None = None, policy: Policy | None = None
 ) -> SamplingPlanner | ILQR:
     """The planner of ``recipe`` in ``model``, with a learned ``value`` and ``policy`` where there are any."""
     settings = recipe.planner
     if settings.kind != "ilqr":
         return make_exportable(model, robot, recipe, value=value, policy=policy)
+    if not isinstance(model, Ensemble):
+        raise InputError(
+            f"recipe of {recipe.robot}: planner.kind 'ilqr' plans in models of kind 'ensemble' alone; choose icem, cem or mppi"
+        )
     # Cast first: the weights are then also folded in double precision.
     rollout = Rollout(copy.deepcopy(model).double(), settings.members, "mean")
     return ILQR(rollout, _problem(model, robot, recipe, value, policy), settings).eval()
 
 
 def make_exportable(
-    model: Ensemble, robot: RobotSpec, recipe: Recipe, *, value: Value | None = None, policy: Policy | None = None
+    model: WorldModel, robot: RobotSpec, recipe: Recipe, *, value: Value | None = None, policy: Policy | None = None
 ) -> SamplingPlanner:
     """As ``make_planner``, for planners that become one ONNX graph.
 
@@ -43,9 +50,16 @@ def make_exportable(
             f"recipe of {recipe.robot}: planner.kind is 'ilqr', which plans in torch alone and cannot run in a bundle. Choose "
             "icem, cem, mppi or random for the robot; iLQR is for comparison, through forerun_models.planners.decide"
         )
-    rollout = Rollout(model, settings.members, _PROPAGATION[settings.ensemble], settings.aleatoric)
+    rollout = rollout_of(model, settings.members, _PROPAGATION[settings.ensemble], settings.aleatoric)
     return SamplingPlanner(rollout, _problem(model, robot, recipe, value, policy), settings).eval()
 
 
-def _problem(model: Ensemble, robot: RobotSpec, recipe: Recipe, value: Value | None, policy: Policy | None) -> Problem:
+def rollout_of(model: WorldModel, members: int | None, propagation: Propagation, aleatoric: bool = False) -> ParticleRollout:
+    """The quickest rollout there is of ``model``'s first ``members`` elites."""
+    if isinstance(model, Ensemble):
+        return Rollout(model, members, propagation, aleatoric)
+    return StepwiseRollout(model, members, propagation, aleatoric)
+
+
+def _problem(model: WorldModel, robot: RobotSpec, recipe: Recipe, value: Value | None, policy: Policy | None) -> Problem:
     return problem_of(robot, TaskFunction(robot, recipe.task), model.features.state_std, value, policy)

@@ -9,17 +9,15 @@ last unit of each hidden layer are the constant 1.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from forerun_models.dynamics.ensemble import Ensemble, soft_bound
+from forerun_models.dynamics.ensemble import Ensemble
+from forerun_models.dynamics.model import soft_bound
 from forerun_models.planners.columns import Columns
-
-Propagation = Literal["stay", "switch", "mean"]
-"""Where a particle's next state comes from: always the same member (TS-infinity), another one at each step (TS1; both Chua et al.
-2018), or the mean of all members."""
+from forerun_models.planners.particles import ParticleRollout, Propagation, turned
 
 _CACHED = 1_500_000
 """Bytes that a layer's activations may take: more of them leave a core's cache, and all operators wait for memory."""
@@ -37,8 +35,8 @@ class Particles(NamedTuple):
     one: Tensor
 
 
-class Rollout(nn.Module):
-    """The first ``members`` elites of ``ensemble``.
+class Rollout(ParticleRollout):
+    """The first ``members`` elites of ``ensemble``, folded.
 
     Args:
         ensemble: trained.
@@ -50,11 +48,9 @@ class Rollout(nn.Module):
     def __init__(
         self, ensemble: Ensemble, members: int | None = None, propagation: Propagation = "stay", aleatoric: bool = False
     ):
-        super().__init__()
         chosen = ensemble.elites[: members or len(ensemble.elites)]
         features, size = ensemble.features, ensemble.state_size
-        self.members, self.history, self.state_size = len(chosen), features.history, size
-        self.propagation, self.aleatoric = propagation, aleatoric
+        super().__init__(len(chosen), features.history, size, propagation, aleatoric)
         columns = Columns(features)
         self._window = columns.window
         self._row = size + features.actions
@@ -89,47 +85,10 @@ class Rollout(nn.Module):
         self.log_scale: Tensor = nn.Buffer(torch.log(std)[:, None])
         self.fastest: Tensor = nn.Buffer(features.fastest[:, None].clone())
 
-    def forward(self, states: Sequence[Tensor], past: Sequence[Tensor], actions: Tensor, noise: Tensor | None = None) -> Tensor:
-        """What every member predicts, open loop.
-
-        Args:
-            states: K tensors [S], oldest first.
-            past: K-1 tensors [A], the commands between them.
-            actions: [H, A, N] to come, physical units.
-            noise: [H, M, S, N] standard normal, where aleatoric; without it the means go on.
-
-        Returns:
-            [H, M, S, N].
-        """
-        blocks = self._blocks(actions.shape[2])
-        kicks: Sequence[Tensor | None] = noise.chunk(blocks, dim=3) if noise is not None else [None] * blocks
-        parts = [self._follow(states, past, *part) for part in zip(actions.chunk(blocks, dim=2), kicks, strict=True)]
-        return torch.cat(parts, dim=3) if blocks > 1 else parts[0]
-
     def _blocks(self, count: int) -> int:
         """Equal blocks of particles, one after another, each with activations that a core keeps at hand."""
         least = -(-count * self.members * self.first.shape[1] * self.first.element_size() // _CACHED)
         return next((blocks for blocks in range(least, 2 * least + 1) if count % blocks == 0), 1)
-
-    def _follow(self, states: Sequence[Tensor], past: Sequence[Tensor], actions: Tensor, noise: Tensor | None) -> Tensor:
-        horizon, size, count = actions.shape
-        particles, predicted = self.begin(states, past, count), []
-        wide = torch.split(actions[:, None].expand(horizon, self.members, size, count), 1)
-        kicks = torch.split(noise, 1) if noise is not None else [None] * horizon
-        for action, kick in zip(wide, kicks, strict=True):
-            following, particles = self.step(particles, action, kick)
-            predicted.append(following)
-        return torch.cat(predicted)
-
-    def by_particle(self, rows: Tensor) -> Tensor:
-        """[H, M, ...] as ``forward`` gives it, by member, as [H, M, ...] by particle: the same but for TS1."""
-        if self.propagation != "switch":
-            return rows
-        turned = []
-        for number, row in enumerate(torch.split(rows, 1)):
-            back = number % self.members
-            turned += [row[:, self.members - back :], row[:, : self.members - back]] if back else [row]
-        return torch.cat(turned, dim=1).reshape(rows.shape)
 
     def begin(self, states: Sequence[Tensor], past: Sequence[Tensor], count: int) -> Particles:
         """``count`` particles a member that share one past: K ``states`` [S] and the K-1 commands [A] between them."""
@@ -175,13 +134,9 @@ class Rollout(nn.Module):
             following = following.mean(dim=1, keepdim=True).expand(following.shape)
         elif self.propagation == "switch":
             # Equal groups of particles move on to the next member: no random choice, so no gathering.
-            following = _turned(following)
-            window = None if window is None else _turned(window)
+            following = turned(following)
+            window = None if window is None else turned(window)
         return Particles(following, window, one)
-
-
-def _turned(rows: Tensor) -> Tensor:
-    return torch.cat([rows[:, 1:], rows[:, :1]], dim=1)
 
 
 def _rows(weight: Tensor) -> Tensor:

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from forerun_models.planners.basis import Basis
 from forerun_models.planners.colour import colouring
+from forerun_models.planners.particles import ParticleRollout
 from forerun_models.planners.problem import Problem
 from forerun_models.planners.refit import elites_of, to_elites, to_weights
-from forerun_models.planners.rollout import Rollout
 from forerun_models.planners.situation import Situation
 from forerun_models.recipe import Planner
 
@@ -32,7 +32,7 @@ class SamplingPlanner(nn.Module):
         settings: the recipe's.
     """
 
-    def __init__(self, rollout: Rollout, problem: Problem, settings: Planner):
+    def __init__(self, rollout: ParticleRollout, problem: Problem, settings: Planner):
         super().__init__()
         self.rollout, self.problem, self.settings = rollout, problem, settings
         self.kind = settings.kind

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from forerun_models.bundle import Bundle
-from forerun_models.dynamics.ensemble import Ensemble
+from forerun_models.dynamics.model import WorldModel
 from forerun_models.evaluation.kstep import STEPS, cut, errors, rmse
 from forerun_models.export import Provenance, export_bundle
 from forerun_models.recipe import Recipe, load_recipe
@@ -57,7 +57,7 @@ class Parent:
 
     robot: RobotSpec
     recipe: Recipe
-    model: Ensemble
+    model: WorldModel
     replay: list[Trial]
     digest: str
 
@@ -140,7 +140,7 @@ def finetune(
 
 def _judge(
     parent: Parent,
-    candidate: Ensemble,
+    candidate: WorldModel,
     judges: Sequence[Trial],
     stoppers: Sequence[Trial],
     real: Sequence[Trial],
@@ -174,15 +174,16 @@ def _judge(
 
 
 @torch.no_grad()
-def _predict(model: Ensemble, past_states: Any, past_actions: Any, actions: Any) -> Any:
-    """The elites' mean, as dynamics.onnx computes it: every step goes on from the mean of the elites."""
-    states = list(torch.as_tensor(past_states).unbind(1))
-    given = list(torch.as_tensor(past_actions).unbind(1))
-    predicted = []
-    for action in torch.as_tensor(actions).unbind(1):
-        given = [*given, action]
-        wide = [[row.expand(model.members, -1, -1) for row in rows] for rows in (states, given)]
-        mean = model.step(*wide)[0][model.elites].mean(dim=0)
-        states, given = [*states[1:], mean], given[1:]
+def _predict(model: WorldModel, past_states: Any, past_actions: Any, actions: Any) -> Any:
+    """The elites' mean, as ``Bundle.rollout`` computes it."""
+    states, given, future = (torch.as_tensor(array) for array in (past_states, past_actions, actions))
+    wide = [array.expand(model.members, *array.shape).unbind(2) for array in (states, given, future)]
+    if model.memory_sizes:
+        return torch.stack(model.rollout(*wide))[:, model.elites].mean(dim=1).transpose(0, 1).numpy()
+    window, commands, predicted = list(wide[0]), list(wide[1]), []
+    for action in wide[2]:
+        commands = [*commands, action]
+        mean = model.step(window, commands)[0][model.elites].mean(dim=0)
+        window, commands = [*window[1:], mean.expand(model.members, *mean.shape)], commands[1:]
         predicted.append(mean)
     return torch.stack(predicted, dim=1).numpy()

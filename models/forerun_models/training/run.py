@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import yaml
 
-from forerun_models.dynamics.ensemble import Ensemble
+from forerun_models.dynamics.model import WorldModel
 from forerun_models.recipe import Recipe, load_recipe
 from forerun_models.training.split import hold_out
 from forerun_models.training.start import build, initialise
@@ -35,7 +35,7 @@ class Run:
     folder: Path
     robot: RobotSpec
     recipe: Recipe
-    model: Ensemble
+    model: WorldModel
     seed: int
     replay: list[Trial]
     held_out: list[Trial]

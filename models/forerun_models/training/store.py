@@ -12,7 +12,7 @@ import yaml
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from forerun_models.dynamics.ensemble import Ensemble
+from forerun_models.dynamics.model import WorldModel
 from forerun_models.recipe import ModelSettings
 from forerun_models.training.start import build
 from forerun_sim.errors import InputError
@@ -66,12 +66,12 @@ def unpack_trials(content: bytes, source: str) -> list[Trial]:
         raise InputError(f"{source}: holds no trials: {error}") from error
 
 
-def pack_model(model: Ensemble) -> bytes:
+def pack_model(model: WorldModel) -> bytes:
     """Weights, statistics and elites as safetensors."""
     return bytes(save_tensors({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
 
 
-def unpack_model(content: bytes, settings: str, robot: RobotSpec, source: str) -> Ensemble:
+def unpack_model(content: bytes, settings: str, robot: RobotSpec, source: str) -> WorldModel:
     """The ensemble with the weights in ``content`` and the shape in the YAML text ``settings``.
 
     Raises:

@@ -1,7 +1,7 @@
-"""Trains an ensemble on windows: rollouts of growing length for the mean, likelihood for the variance.
+"""Trains a world model of any kind on windows: rollouts of growing length for the mean, likelihood for the variance.
 
 One-step loss alone makes long predictions worse than physics, so the mean is trained on the error of open-loop rollouts
-(backpropagated through time), each step measured against how far the state moves in that many steps. The log-variance is
+(backpropagated through time), each step measured against a yardstick of its own (``Training.yardstick``). The log-variance is
 trained by the Gaussian likelihood of one step around the mean as it is (Seitzer et al. 2022 show why the mean should not wait
 for the variance).
 """
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from forerun_models.dynamics.ensemble import Ensemble
+from forerun_models.dynamics.model import WorldModel
 from forerun_models.recipe import Training
 from forerun_models.training.windows import Windows
 
@@ -53,10 +53,11 @@ class Progress:
     since_better: int = 0
     best: Tensor = field(default_factory=lambda: torch.empty(0))
     best_weights: dict[str, Tensor] = field(default_factory=dict)
+    average: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Trainer:
-    """One training of one ensemble.
+    """One training of one model.
 
     Args:
         model: is changed in place.
@@ -66,18 +67,27 @@ class Trainer:
         seed: of the bootstrap and the batches.
     """
 
-    def __init__(self, model: Ensemble, sources: Sequence[Source], validation: Windows, settings: Training, seed: int):
+    def __init__(self, model: WorldModel, sources: Sequence[Source], validation: Windows, settings: Training, seed: int):
         self.model, self.settings = model, settings
         self.sources = [source for source in sources if source.fraction > 0]
         self.generator = torch.Generator().manual_seed(seed)
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        decayed = {id(parameter) for parameter in model.decaying()}
+        groups = [
+            {"params": [p for p in model.parameters() if (id(p) in decayed) == decays], "weight_decay": decay}
+            for decays, decay in ((True, settings.weight_decay), (False, 0.0))
+        ]
+        self.optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=settings.learning_rate)
         self.progress = Progress(best=torch.full((model.members,), math.inf))
         self._horizons = [phase.horizon for phase in settings.phases for _ in range(phase.epochs)]
         self._bootstrap = [
             torch.randint(len(s.windows), (model.members, len(s.windows)), generator=self.generator) for s in self.sources
         ]
         longest = max(max(self._horizons), settings.validation_horizon)
-        self._scale = _displacement(self.sources, longest, self.generator)
+        if settings.yardstick == "spread":
+            growth = (1.0 + 0.1 * torch.arange(1, longest + 1)) / 3
+            self._scale = growth[:, None] * model.features.state_std
+        else:
+            self._scale = _displacement(self.sources, longest, self.generator)
         stride = max(1, len(validation) // _VALIDATION_WINDOWS)
         self._validation = validation.cut(torch.arange(0, len(validation), stride))
 
@@ -117,6 +127,7 @@ class Trainer:
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.gradient_norm)
             self.optimizer.step()
+            self._follow()
             total += float(loss.detach())
         self.progress.epoch += 1
         errors = self._note_validation()
@@ -137,18 +148,17 @@ class Trainer:
         The best mean may come from an epoch whose variance was not learned yet, so the variances are scaled to the held-out
         errors, per member and dimension.
         """
-        for name, parameter in self.model.named_parameters():
-            parameter.copy_(self.progress.best_weights[name])
+        self._take(self.progress.best_weights)
         order = torch.argsort(self.progress.best)
         self.model.elites = order[: len(self.model.elites)].clone()
-        features, size = self.model.features, self.model.state_size
+        features = self.model.features
         states, actions = (array.expand(self.model.members, *array.shape) for array in self._validation)
         window, given = states[:, :, : features.history].unbind(2), actions[:, :, : features.history].unbind(2)
-        wanted = (states[:, :, features.history] - window[-1] - features.target_mean) / features.target_std
+        wanted = states[:, :, features.history]
         for _ in range(3):  # repeated, because the soft bounds bend the scale
-            mean, log_variance = self.model(window, given)
+            mean, log_variance = self.model.step(window, given)
             ratio = ((wanted - mean) ** 2 * torch.exp(-log_variance)).mean(dim=1, keepdim=True)
-            self.model.biases[-1][..., size:] += torch.log(ratio.clamp(1e-6, 1e6))
+            self.model.scale_variance(torch.log(ratio.clamp(1e-6, 1e6)))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed training needs to go on bit by bit as this one would, beside the data and the seed."""
@@ -180,20 +190,17 @@ class Trainer:
 
     def _loss(self, states: Tensor, actions: Tensor, horizon: int) -> Tensor:
         history = self.model.features.history
-        truth, given = list(states.unbind(2)), list(actions.unbind(2))
-        window, loss = truth[:history], torch.zeros(())
+        truth, given = states.unbind(2), actions.unbind(2)
+        memory, loss = self.model.begin(truth[:history], given[: history - 1]), torch.zeros(())
         for step in range(horizon):
-            mean, log_variance = self.model(window, given[step : step + history])
-            predicted = self.model.features.next_state(window[-1], mean)
+            predicted, log_variance, memory = self.model.advance(memory, given[history - 1 + step])
             target = truth[history + step]
             error = (predicted - target) / self._scale[step]
             loss = loss + torch.nn.functional.huber_loss(error, torch.zeros_like(error), delta=2.0) / horizon
             if step == 0:
-                features = self.model.features
-                wanted = (target - window[-1] - features.target_mean) / features.target_std
-                squared = (wanted - mean.detach()) ** 2
-                loss = loss + 0.05 * (squared * torch.exp(-log_variance) + log_variance).mean()
-            window = [*window[1:], predicted]
+                log_ratio = log_variance - 2 * torch.log(self.model.features.target_std)
+                squared = ((target - predicted.detach()) / self.model.features.target_std) ** 2
+                loss = loss + 0.05 * (squared * torch.exp(-log_ratio) + log_ratio).mean()
         # The sum over members leaves each member's gradient as if it were trained alone.
         return loss * self.model.members
 
@@ -212,17 +219,38 @@ class Trainer:
         return torch.nan_to_num(torch.stack(errors).mean(dim=0), nan=math.inf)
 
     @torch.no_grad()
+    def _follow(self) -> None:
+        """Moves the average of the weights on by one step."""
+        keep = self.settings.averaging
+        if not keep:
+            return
+        if not self.progress.average:
+            self.progress.average = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+        for name, parameter in self.model.named_parameters():
+            self.progress.average[name].lerp_(parameter.detach(), 1 - keep)
+
+    @torch.no_grad()
     def _note_validation(self) -> Tensor:
-        """Measures every member and keeps the weights of those that are better than ever."""
+        """Measures every member, with its averaged weights where there are any, and keeps the weights of those that are better
+        than ever."""
+        trained = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+        self._take(self.progress.average)
         errors = self.validate()
         better = errors < self.progress.best
         if not self.progress.best_weights:
             self.progress.best_weights = {name: p.detach().clone() for name, p in self.model.named_parameters()}
         for name, parameter in self.model.named_parameters():
             self.progress.best_weights[name][better] = parameter.detach()[better]
+        self._take(trained)
         self.progress.best = torch.where(better, errors, self.progress.best)
         self.progress.since_better = 0 if bool(better.any()) else self.progress.since_better + 1
         return errors
+
+    def _take(self, weights: dict[str, Tensor]) -> None:
+        """Gives the model the parameters ``weights``, where there are any."""
+        parameters = dict(self.model.named_parameters())
+        for name, value in weights.items():
+            parameters[name].copy_(value)
 
 
 @torch.no_grad()

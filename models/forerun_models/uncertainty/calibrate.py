@@ -9,16 +9,17 @@ the next trial will be as unknown as each of these was.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forerun_models.bundle import Calibration, Forecast
-from forerun_models.bundle.forecast import Predict, as_history, unroll
+from forerun_models.bundle.forecast import as_history
 from forerun_models.evaluation.kstep import Cuts, cut
 from forerun_sim.trial import Trial
 
+Array = NDArray[np.float32]
 Floats = NDArray[np.float64]
 
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
@@ -31,9 +32,14 @@ _ERRORS = 10
 
 
 def held_out_forecast(
-    predict: Predict, trials: Sequence[Trial], history: int, horizon: int, windows: int = WINDOWS
+    imagine: Callable[[Array, Array], Forecast],
+    trials: Sequence[Trial],
+    history: int,
+    horizon: int,
+    windows: int = WINDOWS,
 ) -> tuple[Cuts, Forecast]:
-    """Windows of ``trials``, evenly spread, and the raw forecast of ``predict`` (``Bundle.predict``'s arguments) on them.
+    """Windows of ``trials``, evenly spread, and what ``imagine`` makes of them: of histories [N, K, S+A] and actions [N, H, A] a
+    raw forecast.
 
     Raises:
         InputError: no trial is long enough for one window.
@@ -41,7 +47,7 @@ def held_out_forecast(
     rows = sum(max(0, len(trial) - horizon) for trial in trials)
     cuts = cut(trials, history, horizon=horizon, stride=max(1, -(-rows // windows)))
     rows_before = as_history(cuts.past_states, cuts.past_actions, cuts.actions, history)
-    return cuts, unroll(predict, rows_before, cuts.actions, cuts.future.shape[2])
+    return cuts, imagine(rows_before, cuts.actions)
 
 
 def calibrate(forecast: Forecast, future: NDArray[np.float32], trial: NDArray[np.int64]) -> Calibration | None:

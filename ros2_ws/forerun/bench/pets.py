@@ -85,6 +85,7 @@ def _models(
     """Trained ensembles by name, with the minutes that each took; the bags are simulated once."""
     import torch
 
+    from forerun_models.dynamics.ensemble import Ensemble
     from forerun_models.training.run import load_run, train
 
     torch.set_num_threads(1)
@@ -104,6 +105,7 @@ def _models(
 
             train(trials, spec, recipe, 0, run, resume=run.exists(), on_epoch=told)
         finished = load_run(run)
+        assert isinstance(finished.model, Ensemble), recipe.model.kind
         models[name] = (finished.model.eval(), sum(epoch.seconds for epoch in finished.epochs) / 60)
     return models
 

@@ -105,6 +105,7 @@ def untrained_bundle(spec: RobotSpec, recipe: Recipe, seed: int, out: Path) -> t
     """The bundle ``out`` with the sizes of ``recipe``, fitted linearly to a few trials, with its planner and model."""
     import torch
 
+    from forerun_models.dynamics.ensemble import Ensemble
     from forerun_models.export import Provenance, export_bundle
     from forerun_models.planners.make import make_exportable
     from forerun_models.training.start import build, initialise
@@ -113,6 +114,7 @@ def untrained_bundle(spec: RobotSpec, recipe: Recipe, seed: int, out: Path) -> t
     torch.set_num_threads(1)
     trials = [recording.trial(spec) for recording in collect(spec, episodes=EPISODES, seed=seed, steps=200)]
     model = build(spec, recipe.model)
+    assert isinstance(model, Ensemble), recipe.model.kind
     initialise(model, Windows(trials, model.features.history, 1), seed)
     export_bundle(out, model, spec, recipe, trials, Provenance({"trials": []}, seed))
     return load(out, robot=spec.name, threads=1), make_exportable(model, spec, recipe), model

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from forerun.bench.planner_sessions import session
 from forerun_models.export.graphs import to_onnx
-from forerun_models.planners.rollout import Particles, Rollout
+from forerun_models.planners.particles import ParticleRollout
+from forerun_models.planners.rollout import Particles
 from forerun_sim.spec import RobotSpec
 from forerun_sim.tasks import TaskFunction
 
@@ -27,7 +28,7 @@ Array = NDArray[np.float32]
 class StepGraph(nn.Module):
     """One step of all members on all sequences: the planner's own, with its fused layers and layout."""
 
-    def __init__(self, rollout: Rollout):
+    def __init__(self, rollout: ParticleRollout):
         super().__init__()
         self.rollout = rollout
 

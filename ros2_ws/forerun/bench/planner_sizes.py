@@ -84,6 +84,7 @@ def make_case(size: Size, folder: Path, seed: int = 0) -> Case:
     """Robot, untrained model and planner of ``size``; the robot's file is written into ``folder``."""
     import torch
 
+    from forerun_models.dynamics.ensemble import Ensemble
     from forerun_models.export.export import act_inputs
     from forerun_models.planners.make import make_exportable
     from forerun_models.training.start import build
@@ -91,6 +92,7 @@ def make_case(size: Size, folder: Path, seed: int = 0) -> Case:
     spec = load_robot(size.robot) if size.robot else _robot(size, folder)
     recipe = load_recipe(size.robot, size.robot) if size.robot else _recipe(size, spec)
     model = build(spec, recipe.model).eval()
+    assert isinstance(model, Ensemble), recipe.model.kind
     generator = torch.Generator().manual_seed(seed)
     model.reset_parameters(generator)
     planner = make_exportable(model, spec, recipe)

@@ -39,6 +39,7 @@ def measure(options: Options) -> Measurement:
 
 def _row(name: str, recipe: Recipe, trials: list[Trial], horizon: int, seed: int) -> Row:
     from forerun.bench.separate import SeparateMembers
+    from forerun_models.dynamics.ensemble import Ensemble
     from forerun_models.training.start import build, initialise
     from forerun_models.training.trainer import Source, Trainer
     from forerun_models.training.windows import Windows
@@ -48,6 +49,7 @@ def _row(name: str, recipe: Recipe, trials: list[Trial], horizon: int, seed: int
         update={"phases": (Phase(epochs=10**6, horizon=horizon),), "steps_per_epoch": steps, "patience": 10**6}
     )
     model = build(load_robot(name), recipe.model)
+    assert isinstance(model, Ensemble), recipe.model.kind
     windows = Windows(trials, model.features.history, horizon)
     initialise(model, windows, seed)
     trainer = Trainer(model, [Source(windows)], Windows(trials[:1], model.features.history, horizon), settings, seed)
