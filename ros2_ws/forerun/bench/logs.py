@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from forerun_sim.spec import RobotSpec
 from forerun_sim.trial import Trial
 
 if TYPE_CHECKING:
+    from forerun_models.recipe import Recipe
     from forerun_models.training.trainer import Epoch
 
 
@@ -48,25 +48,35 @@ def as_trials(files: Sequence[Path], robot: RobotSpec, bags: Path) -> list[Trial
     return load_trials(bags, robot, note=lambda text: None)
 
 
-def fit(trials: Sequence[Trial], robot: RobotSpec, seed: int, options: Options) -> Fitted:
-    """Trains the robot's shipped recipe on ``trials``, on one thread, and exports it."""
+def fit(
+    trials: Sequence[Trial], robot: RobotSpec, seed: int, options: Options, recipe: Recipe | None = None, name: str | None = None
+) -> Fitted:
+    """Trains ``recipe`` (the robot's shipped one) on ``trials``, on one thread, and exports the model without its agent.
+
+    Where trainings are kept, a finished one called ``name`` (the robot's, if absent) is not trained again.
+    """
     import torch
 
     from forerun_models.export import Provenance, export_bundle
     from forerun_models.recipe import load_recipe
-    from forerun_models.training.run import train
+    from forerun_models.training.run import load_run, train
 
     torch.set_num_threads(1)
-    recipe = load_recipe(robot.name, robot.name)
-    folder = options.work / f"{robot.name}-{seed}"
-    began = time.perf_counter()
+    called = f"{name or robot.name}-{seed}"
+    folder = (options.kept or options.work) / called
 
     def tell(epoch: Epoch, of: int) -> None:
-        options.note(f"{robot.name}, seed {seed}: epoch {epoch.number + 1} of at most {of}")
+        options.note(f"{called}: epoch {epoch.number + 1} of at most {of}")
 
-    run = train(trials, robot, recipe, seed, folder, on_epoch=tell)
-    taken = time.perf_counter() - began
+    if (folder / "weights.safetensors").exists():
+        run = load_run(folder)
+    else:
+        run = train(
+            trials, robot, recipe or load_recipe(robot.name, robot.name), seed, folder, resume=folder.exists(), on_epoch=tell
+        )
     metrics = {"held_out_error": min(epoch.best for epoch in run.epochs)}
-    out = options.work / f"{robot.name}-{seed}.bundle"
-    export_bundle(out, run.model, robot, recipe, run.replay, Provenance(run.trained_on, seed, metrics, held_out=run.held_out))
+    out = options.work / f"{called}.bundle"
+    alone = robot.model_copy(update={"tasks": {}})
+    export_bundle(out, run.model, alone, run.recipe, run.replay, Provenance(run.trained_on, seed, metrics, held_out=run.held_out))
+    taken = sum(epoch.seconds for epoch in run.epochs)
     return Fitted(load(out, robot=robot.name), taken, len(run.epochs), sum(epoch.samples for epoch in run.epochs))
