@@ -72,6 +72,29 @@ def test_a_run_that_goes_on_further_has_the_curve_of_one_that_was_that_long(tmp_
     assert longer.rows[-1]["eval_return_mean"] == whole.rows[-1]["eval_return_mean"]
 
 
+SMALL = {
+    "random": "",
+    "q-learning": "axes: [{low: -2, high: 2}, {low: -2, high: 2}]",
+    "dyna-q": "axes: [{low: -2, high: 2}, {low: -2, high: 2}]\norder: prioritized\nplanning: 5\noutcomes: 3",
+    "sac": "hidden: [8, 8]\nwarm_up: 40\nbatch: 16",
+    "mbpo": """{hidden: [8, 8], warm_up: 40, batch: 16, updates_per_step: 2, fit_every: 30, rollouts: 30,
+        model: {members: 2, elites: 2, hidden: 8, layers: 1, updates: 10},
+        real_ratio: {start: 1.0, end: 0.5, begin: 40, finish: 60}}""",
+    "dreamer": "{batch: 4, length: 6, every: 10, begin_at: 40, capacity: 99, model: {groups: 4, classes: 4, deter: 8}}",
+}
+"""Settings with which an agent learns next to nothing, but all of it, within some 100 steps."""
+
+
+@pytest.mark.parametrize("agent", SMALL)
+def test_every_agent_goes_on_from_its_checkpoint_to_the_same_curve(tmp_path: Path, agent: str) -> None:
+    (tmp_path / "small.yaml").write_text(SMALL[agent])
+    common: dict[str, Any] = {"recipe": tmp_path / "small.yaml", "eval_every": 50, "eval_episodes": 1, "tensorboard": False}
+    learn(LINE, agent, 160, 0, tmp_path / "whole", **common)
+    learn(LINE, agent, 110, 0, tmp_path / "stopped", checkpoint_seconds=0, **common)
+    learn(LINE, agent, 160, 0, tmp_path / "stopped", resume=True, **common)
+    assert rows_of(tmp_path / "stopped") == rows_of(tmp_path / "whole")
+
+
 def test_each_advice_is_given_once(tmp_path: Path) -> None:
     told: list[str] = []
     learn(LINE, "small", 90, 0, tmp_path / "run", eval_every=30, tensorboard=False, advise=told.append)
