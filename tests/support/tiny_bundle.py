@@ -14,12 +14,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 from forerun_models.bundle import CAUSES, Manifest, ParityCase, write
 
+PICTURE = (8, 8, 3)
+
 
 @dataclass(frozen=True)
 class Law:
     """``plan[h] = bias + ramp * h + gain @ state`` over the ``horizon`` steps, h counting commands; the state is predicted to
     move by ``drift`` a step.
 
+    With ``sight`` it acts by pictures [8, 8, 3] too: ``sight`` times their mean, 0 to 255, is added to the plan.
     ``effort`` multiplies matrices of 512 x 512 that many times before it answers, to be slow.
     """
 
@@ -30,6 +33,7 @@ class Law:
     horizon: int = 8
     disagreement: float = 0.1
     effort: int = 0
+    sight: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,15 @@ def _graph(law: Law, manifest: Manifest) -> bytes:
             helper.make_node("Add", ["feedback", "no_change"], ["late_feedback"]),
         ]
         feedback = "late_feedback"
+    if law.sight:
+        constants |= {"sight": _f32(law.sight)}
+        nodes += [
+            helper.make_node("Cast", ["image"], ["numbers"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["numbers"], ["brightness"], keepdims=0),
+            helper.make_node("Mul", ["brightness", "sight"], ["seen"]),
+            helper.make_node("Add", [feedback, "seen"], ["all_feedback"]),
+        ]
+        feedback = "all_feedback"
     nodes.append(helper.make_node("Add", [feedback, "offsets"], ["plan"]))
     row = size + actions
     graph = helper.make_graph(
@@ -165,6 +178,7 @@ def _graph(law: Law, manifest: Manifest) -> bytes:
         [
             helper.make_tensor_value_info("history", TensorProto.FLOAT, [1, manifest.history, row]),
             helper.make_tensor_value_info("carry_count", TensorProto.FLOAT, [1, 1]),
+            *([helper.make_tensor_value_info("image", TensorProto.UINT8, [1, *PICTURE])] if law.sight else []),
         ],
         [
             helper.make_tensor_value_info("plan", TensorProto.FLOAT, [1, len(commands), actions]),
@@ -185,7 +199,10 @@ def _parity(law: Law, manifest: Manifest) -> ParityCase:
     history = np.zeros((1, manifest.history, manifest.state_size + manifest.action_size), np.float32)
     steps = np.arange(law.horizon * manifest.commands_per_step)[:, None]
     plan = _f32(np.asarray(law.bias)[None] + steps * np.asarray(law.ramp)[None])[None]
-    return ParityCase("act", {"history": history, "carry_count": _f32([[0.0]])}, {"plan": plan})
+    inputs = {"history": history, "carry_count": _f32([[0.0]])}
+    if law.sight:
+        inputs["image"] = np.zeros((1, *PICTURE), np.uint8)  # type: ignore[assignment]
+    return ParityCase("act", inputs, {"plan": plan})
 
 
 def _dynamics(model: Model, manifest: Manifest) -> bytes:

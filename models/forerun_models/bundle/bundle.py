@@ -86,6 +86,11 @@ class Bundle:
         return self._picture_shape
 
     @property
+    def blank(self) -> NDArray[np.uint8] | None:
+        """A black picture of that shape."""
+        return None if self._picture_shape is None else np.zeros(self._picture_shape, np.uint8)
+
+    @property
     def has_model(self) -> bool:
         """Whether the bundle can predict (agents without a model cannot)."""
         return self._dynamics is not None

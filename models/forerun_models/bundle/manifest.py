@@ -87,6 +87,13 @@ class Manifest:
         return 1.0 / self.rate
 
     @property
+    def camera(self) -> str | None:
+        """The camera by whose pictures the agent acts, None for agents that act by joint states."""
+        options = self.trained_on.get("options")
+        name = options.get("camera") if isinstance(options, dict) else None
+        return name if isinstance(name, str) else None
+
+    @property
     def commands_per_step(self) -> int:
         """Commands in one control period; a plan of H steps has H times as many rows."""
         return round(self.command_rate / self.rate)

@@ -28,6 +28,7 @@ from forerun.control.live_error import SPARE_ROWS
 from forerun.control.memory import Memory
 from forerun.control.planning import Planner, Reply, Request, disagrees, unusable
 from forerun.control.settings import Settings
+from forerun.control.sight import Sight
 from forerun.control.states import Overheard, Refusal, State
 from forerun.control.succession import Succession, refuse_other_kind
 from forerun.control.thresholds import Thresholds
@@ -71,6 +72,7 @@ class Controller:
         self._planner = planner
         self._bounds = Bounds(bundle.manifest, settings.safety)
         self._inbox: deque[State | Refusal | Overheard] = deque(maxlen=4096)
+        self.sight = Sight()
         self._goal: NDArray[np.float32] = bundle.manifest.goal_default.astype(np.float32)
         self._asked: Request | None = None
         self._reset_wanted = False
@@ -253,6 +255,7 @@ class Controller:
         fault, age = self.states.refused, now - state.time
         if not fault and age > self.limits.stale_after:
             fault = f"the newest state is {age:.3f} s old, allowed are {self.limits.stale_after:g} s"
+        fault = fault or self.sight.problem(self.bundle, now, self.limits.stale_after)
         if fault:
             self._thresholds.no_state(fault, self.limits)
             return fault
@@ -302,6 +305,7 @@ class Controller:
             noise=self._random.standard_normal(manifest.noise_size, dtype=np.float32),
             elapsed=0.0 if math.isnan(self._carried_at) else max(start.acts - self._carried_at, 0.0),
             carry=self._carry,
+            image=self.sight.picture,
         )
         self._planner.submit(self._asked)
         patience = self._settings.budget * tick

@@ -47,11 +47,11 @@ def warm_up(bundle: Bundle) -> None:
         raise InputError(f"{bundle.path}: holds a model but no agent, so it cannot control; export it for a robot with a task")
     manifest = bundle.manifest
     history = np.zeros((manifest.history, manifest.state_size + manifest.action_size), np.float32)
-    carry = bundle.start()
+    carry, image = bundle.start(), bundle.blank
     for elapsed in (0.0, manifest.period):
         try:
             noise = np.zeros(manifest.noise_size, np.float32)
-            decision = bundle.act(history, manifest.goal_default, noise, elapsed, 0.0, carry)
+            decision = bundle.act(history, manifest.goal_default, noise, elapsed, 0.0, carry, image)
         except Exception as error:  # ONNX Runtime raises types of its own that share no base but Exception
             raise InputError(f"{bundle.path}/act.onnx: does not run: {error}") from error
         carry = decision.carry

@@ -24,7 +24,7 @@ from forerun_models.bundle import Bundle, Carry, Decision, Manifest
 @dataclass(frozen=True)
 class Request:
     """One call of act.onnx: for the tick at ``time`` [s], from ``start`` on, goal [G], noise [n], and the seconds between the
-    moments at which the last plan's first command acts and this one's (0 for the first)."""
+    moments at which the last plan's first command acts and this one's (0 for the first); the newest picture [H, W, 3], if any."""
 
     bundle: Bundle
     time: float
@@ -33,6 +33,7 @@ class Request:
     noise: NDArray[np.float32]
     elapsed: float
     carry: Carry
+    image: NDArray[np.uint8] | None = None
 
     @property
     def history(self) -> NDArray[np.float32]:
@@ -76,7 +77,8 @@ def decide(request: Request) -> Reply:
     begin, start = time.perf_counter(), request.start
     try:
         history = predict_forward(request.bundle, start.history, start.commands, start.under_way)
-        decision = request.bundle.act(history, request.goal, request.noise, request.elapsed, start.delay, request.carry)
+        given = request.goal, request.noise, request.elapsed, start.delay, request.carry, request.image
+        decision = request.bundle.act(history, *given)
     except Exception as error:  # ONNX Runtime raises types of its own that share no base but Exception
         return Reply(request, None, f"{type(error).__name__}: {error}", time.perf_counter() - begin)
     return Reply(request, decision, "", time.perf_counter() - begin)

@@ -62,11 +62,16 @@ class _Outcome:
 
 
 def refuse_other_kind(running: Bundle, candidate: Bundle) -> None:
-    """Raises InputError where the candidate is for another robot, other joints, another rate or other goals."""
+    """Raises InputError where the candidate is for another robot, other joints, another rate, other goals or another camera."""
     ours, theirs = running.manifest, candidate.manifest
     for key in ("robot", "joints", "actions", "interfaces", "rate", "command_rate", "goal_names"):
         if getattr(ours, key) != getattr(theirs, key):
             raise InputError(f"{candidate.path}: has {key} {getattr(theirs, key)}, the running bundle has {getattr(ours, key)}")
+    if candidate.picture_shape is not None and (running.picture_shape, ours.camera) != (candidate.picture_shape, theirs.camera):
+        raise InputError(
+            f"{candidate.path}: acts by pictures of camera '{theirs.camera}', which the running bundle does not look at; "
+            "configure the controller with it"
+        )
 
 
 class Succession:

@@ -63,7 +63,7 @@ def check_bundle(path: str, robot: str | None) -> list[Check]:
     for _ in range(_PLANS):
         noise = rng.standard_normal(manifest.noise_size).astype(np.float32)
         begin = time.perf_counter()
-        carry = bundle.act(history, manifest.goal_default, noise, manifest.period, 0.0, carry).carry
+        carry = bundle.act(history, manifest.goal_default, noise, manifest.period, 0.0, carry, bundle.blank).carry
         times.append(time.perf_counter() - begin)
     p50, p999 = (float(value) for value in np.quantile(times, (0.5, 0.999)))
     period, budget = manifest.period, _SHARE * manifest.period

@@ -16,7 +16,7 @@ import rclpy.clock
 from rclpy.clock import ClockType
 from rclpy.lifecycle import TransitionCallbackReturn
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import JointState
+from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import SetBool, Trigger
 
@@ -27,6 +27,7 @@ from forerun.control.pacers import ClockPacer, StatePacer, StepPacer
 from forerun.control.phase import PhaseLock
 from forerun.control.planning import InlinePlanner, WorkerPlanner
 from forerun.control.safety import EmergencyStop
+from forerun.control.sight import picture_of
 from forerun.control.states import State, StateReader, StateRefused, measured_at
 from forerun.nodes import qos
 from forerun.nodes.controller_parameters import PARAMETERS, rights, safety_settings, settings
@@ -137,6 +138,9 @@ class ControllerNode(GuardedNode):
             self.create_subscription(String, "bundle", self._on_bundle, qos.LATCHED),
             self.create_subscription(String, "bundle", self._on_bundle, qos.ANNOUNCEMENTS),
         ]
+        if bundle.picture_shape is not None:
+            pictures = self.create_subscription(Image, f"{manifest.camera}/image", self._on_picture, qos.PICTURES_IN)
+            self._inputs.append(pictures)
         if dry_run:
             commands = self.create_subscription(Float64MultiArray, manifest.commands_topic, self._on_others, qos.COMMANDS_IN)
             self._inputs.append(commands)
@@ -233,6 +237,21 @@ class ControllerNode(GuardedNode):
             session.phase.arrived(arrived)
         if isinstance(session.pacer, (StatePacer, StepPacer)) and session.running:
             session.pacer.push(arrived if real_time else moment)
+
+    def _on_picture(self, message: Image) -> None:
+        session = self._session
+        if session is None:
+            return
+        stamp = message.header.stamp.sec * _SECOND + message.header.stamp.nanosec
+        moment = stamp * 1e-9
+        try:
+            if session.pacer.real_time:
+                moment = measured_at(time.monotonic(), (self.get_clock().now().nanoseconds - stamp) * 1e-9 if stamp else None)
+            picture = picture_of(message.encoding, message.height, message.width, message.step, bytes(message.data))
+        except (InputError, StateRefused) as error:
+            session.controller.refuse(str(error))
+        else:
+            session.controller.sight.see(moment, picture)
 
     def _on_others(self, message: Float64MultiArray) -> None:
         session = self._session

@@ -21,6 +21,9 @@ busy machine still gets what was sent two seconds ago."""
 STATES_IN = _profile(10, reliable=False)
 """joint_states as the controller reads it: a lost state is replaced by the next, waiting for it again would be worse."""
 
+PICTURES_IN = _profile(1, reliable=False)
+"""A camera's image as the controller reads it: the newest one counts."""
+
 STATES_LOCKSTEP = _profile(100)
 """In lockstep no state may be lost."""
 
