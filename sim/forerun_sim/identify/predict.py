@@ -41,10 +41,10 @@ class SimulatedPredictor:
             np.zeros(count, dtype=np.int64),
         )
         crew = Crew(self._spec, self._engine, segments, self._workers)
-        crew.at_once = False  # the engine itself is judged
         try:
             which = np.arange(count)
             starts = crew.starts(self._start, self._values, which)
+            crew.at_once = False  # the engine itself is judged
             found = crew.predictions([self._values], which, starts[None])[0]
         finally:
             crew.close()
