@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from forerun_sim.collect import Recording
 from forerun_sim.errors import InputError
 from forerun_sim.excitation import Excitation, coloured_noise
-from forerun_sim.identify.fitting import DIFFERENCE
 from forerun_sim.identify.information import RANGE_PRECISION
+from forerun_sim.identify.objective import DIFFERENCE
 from forerun_sim.identify.result import Fit
 from forerun_sim.identify.simulate import Simulation
 from forerun_sim.identify.unknowns import Unknown, nominal_coordinates, values_at

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from forerun_sim.errors import InputError
 from forerun_sim.identify.checkpoint import Checkpoint, fingerprint
 from forerun_sim.identify.fitting import Fitting
+from forerun_sim.identify.objective import Objective
 from forerun_sim.identify.result import Fit, Progress, Settings
 from forerun_sim.identify.segments import cut, smoothed, yardstick
 from forerun_sim.identify.simulate import Simulation
@@ -56,8 +57,8 @@ def identify(
     try:
         sought = sought_of(spec, settings.engine)
         saved = Checkpoint.of(checkpoint, fingerprint(spec, trials, settings))
-        prior = smoothed(train, spec.control.period)
-        return Fitting(crew, sought, prior, yardstick(trials), settings, tell, stopped).run(saved)
+        objective = Objective(crew, sought, smoothed(train, spec.control.period), yardstick(trials))
+        return Fitting(crew, objective, sought, settings, tell, stopped).run(saved)
     finally:
         crew.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,6 +50,18 @@ def test_identify_writes_keys_a_report_and_the_next_experiment(bag: Path, tmp_pa
     assert result["held_out"]["after"]["10"] < 0.5 * result["held_out"]["before"]["10"]
     keys = yaml.safe_load(out.read_text())
     assert keys["nominal"]["mass.arm"] == pytest.approx(0.72, rel=0.1)
+    # Put into robot.yaml in the place of its own, the keys make the simulated robot the one of the logs.
+    robot = tmp_path / "fitted"
+    shutil.copytree(load_robot("pendulum").folder, robot)
+    stated = yaml.safe_load((robot / "robot.yaml").read_text())
+    (robot / "robot.yaml").write_text(yaml.safe_dump(stated | keys))
+    drawn = tmp_path / "drawn"
+    call = [*FORERUN, "simulate", str(robot), "--episodes", "2", "--steps", "20", "--out", str(drawn)]
+    simulated = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert simulated.returncode == 0, simulated.stderr
+    low, high = keys["randomization"]["mass"]["arm"]["log_uniform"]
+    for trial in load_trials([drawn], load_robot(robot)):
+        assert low <= trial.meta["parameters"]["mass.arm"] <= high
     page = (tmp_path / "fit.html").read_text()
     assert "mass.arm" in page
     assert page.count("data:image/svg+xml") >= 5

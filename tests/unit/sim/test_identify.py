@@ -48,15 +48,37 @@ def logs(spec: RobotSpec, truth: dict[str, float], episodes: int = 4, steps: int
 
 
 @pytest.mark.parametrize("engine", ["bullet", "mujoco_urdf"])
-def test_known_parameters_are_found_again(engine: str) -> None:
-    spec = pendulum()
-    trials = logs(spec, TRUTH, engine=engine)
-    fit = identify(spec, trials[:3], trials[3:], replace(QUICK, engine=engine))
+def test_known_parameters_are_found_again_through_the_sensors_noise(engine: str) -> None:
+    spec = pendulum(sensors=load_robot("pendulum").sensors)
+    trials = logs(spec, TRUTH, episodes=12, steps=150, engine=engine)
+    fit = identify(spec, trials[:10], trials[10:], Settings(engine, segments=80, steps=20, generations=2))
     assert fit.complete
     assert not fit.knowledge.open
     for name, value in TRUTH.items():
         assert fit.values[name] == pytest.approx(value, rel=0.05), name
+        low, high = fit.interval(name)
+        assert low - 0.5 * (high - low) < value < high + 0.5 * (high - low), name
+        assert high - low < 0.15 * value, name
     assert fit.errors["after"][10] < 0.2 * fit.errors["before"][10]
+
+
+def test_exact_sensors_leave_no_doubt() -> None:
+    spec = pendulum()
+    trials = logs(spec, TRUTH)
+    fit = identify(spec, trials[:3], trials[3:], QUICK)
+    for name, value in TRUTH.items():
+        assert fit.values[name] == pytest.approx(value, rel=0.05), name
+
+
+def test_a_robot_that_needs_its_engine_is_fitted_through_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What it cannot simulate at once (ground, free bases) goes through the engine piece by piece, to the same result.
+    spec = pendulum()
+    trials = logs(spec, TRUTH, steps=60)
+    settings = replace(QUICK, segments=6, steps=8, generations=1)
+    at_once = identify(spec, trials[:3], trials[3:], replace(settings, engine="mujoco_urdf"))
+    monkeypatch.setattr("forerun_sim.identify.work.suits", lambda spec: False)
+    through = identify(spec, trials[:3], trials[3:], replace(settings, engine="mujoco_urdf"))
+    np.testing.assert_allclose(through.coordinates, at_once.coordinates, atol=1e-3)
 
 
 def test_what_cannot_be_told_apart_and_what_never_acts_is_named_and_left() -> None:
