@@ -24,6 +24,8 @@ MOVED = 0.2
 """Standard deviations of the state within a window from which on it counts in full."""
 QUANTILE = 0.99
 """Share of held-out windows that lie below the thresholds."""
+FAR = 4.0
+"""Times its threshold from which on a disagreement alone says that a state is not known."""
 _FINE = 1e-3
 """Standard deviations of the state: smaller errors are rounding, and no surprise however exact the forecast was said to be."""
 _STILL = 1e-3
@@ -68,7 +70,10 @@ def evidence(values: Floats, weights: Floats, trial: Ints, row: Ints, rows: int)
 
 
 def unfamiliarity(disagreements: ArrayLike, surprises: ArrayLike, thresholds: Mapping[str, float]) -> Floats:
-    """One score [N] of both signs: above 0 where one of them exceeds its threshold.
+    """One score [N] of both signs: above 0 where one of them is out of the ordinary.
+
+    Both are compared as logarithms of squares. A disagreement counts from ``FAR`` times its threshold on: what is usual differs
+    more between trials than within them, and a state that is not known is told by far more.
 
     Args:
         disagreements: [N] mean over the plan.
@@ -76,9 +81,9 @@ def unfamiliarity(disagreements: ArrayLike, surprises: ArrayLike, thresholds: Ma
         thresholds: ``disagreement`` and ``surprise``, as a bundle's manifest has them.
     """
     # Members that are all the same never disagree: a floor keeps that from being a division by zero.
-    ahead, usual = (np.maximum(np.asarray(part, np.float64), 1e-12) for part in (disagreements, thresholds["disagreement"]))
-    ahead = np.log(ahead / usual)
-    return np.maximum(ahead, np.asarray(surprises, np.float64) - thresholds["surprise"])
+    ahead = np.maximum(np.asarray(disagreements, np.float64), 1e-12)
+    usual = max(thresholds["disagreement"], 1e-12)
+    return np.maximum(2.0 * np.log(ahead / (FAR * usual)), np.asarray(surprises, np.float64) - thresholds["surprise"])
 
 
 def auroc(familiar: ArrayLike, unfamiliar: ArrayLike) -> float:
