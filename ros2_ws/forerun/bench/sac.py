@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from forerun.bench.records import Measurement, Options, Row, Unavailable
+from forerun.bench.sac_offline import WAYS, data, row
 
 UPDATES = {"update-64": 64, "update-256": 256}
 """Row -> units of both hidden layers."""
@@ -43,23 +44,31 @@ class Curve:
 CURVES = {
     "pendulum-sac": Curve("Pendulum-v1", "sac", 6000, 500, -200.0),
     "pendulum-sb3": Curve("Pendulum-v1", PEER, 6000, 500, -200.0),
-    "pendulum-mbpo": Curve("Pendulum-v1", "mbpo", 2000, 200, -200.0),
+    "pendulum-mbpo": Curve("Pendulum-v1", "mbpo", 1500, 100, -200.0),
     "pendulum-dreamer": Curve("Pendulum-v1", "dreamer", 5000, 1000, -200.0, "dreamer"),
     "inverted-sac": Curve("InvertedPendulum-v5", "sac", 6000, 500, 950.0),
-    "inverted-mbpo": Curve("InvertedPendulum-v5", "mbpo", 2000, 200, 950.0),
+    "inverted-mbpo": Curve("InvertedPendulum-v5", "mbpo", 1500, 100, 950.0),
 }
 
 
 def measure(options: Options) -> Measurement:
-    """A row a size of update, and a row a curve and seed; curves in ``options.kept`` are not learned again.
+    """A row a size of update, a row a curve and seed, and a row a way of learning offline and seed.
+
+    Curves in ``options.kept`` are not learned again.
 
     Raises:
         Unavailable: only rows were asked for that need Stable-Baselines3, and it is not here.
     """
     python = _python_of_peer()
     rows: list[Row] = []
-    chosen = options.chosen([*UPDATES, *CURVES])
+    chosen = options.chosen([*UPDATES, *CURVES, *WAYS])
+    steps = data() if set(chosen) & set(WAYS) else []
     for name in chosen:
+        if name in WAYS:
+            for seed in options.seeds:
+                options.note(f"sac: {name}, seed {seed}")
+                rows.append(row(name, steps, seed))
+            continue
         if python is None and (name in UPDATES or CURVES[name].agent == PEER):
             options.note(f"sac: {name} is left out: Stable-Baselines3 is not here")
             continue

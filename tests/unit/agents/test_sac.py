@@ -13,6 +13,7 @@ from torch.distributions import Independent, Normal, TanhTransform, TransformedD
 
 from forerun_models.agents.base import EnvSpec
 from forerun_models.agents.registry import make_agent, settings_of
+from forerun_models.agents.sac.cloning import clone
 from forerun_models.agents.sac.gaussian import draw, draw_gradient
 from forerun_models.agents.sac.learner import SacLearner
 from forerun_models.agents.sac.settings import SacLearning, SacSettings
@@ -211,6 +212,15 @@ def test_explores_blindly_at_first_and_repeatably():
     assert actions[:3] == [actor.act(np.zeros(1, np.float32))[0] for _ in range(3)]
     steady = agent.actor(explore=False)
     assert steady.act(np.zeros(1, np.float32)) == steady.act(np.zeros(1, np.float32))
+
+
+def test_cloning_does_what_the_data_did():
+    agent, draws = make_agent("sac", EnvSpec("two", Box(-1, 1, (2,), np.float32), 1), SMALL, seed=0), generator()
+    seen = torch.rand(400, 2, generator=draws) * 2 - 1
+    clone(agent.learner, seen, (0.5 * seen[:, :1] - 0.3 * seen[:, 1:]), 400)
+    actor = agent.actor(explore=False)
+    assert actor.act(np.array([0.8, 0.5], np.float32))[0] == pytest.approx(0.25, abs=0.05)
+    assert actor.act(np.array([-0.6, 0.4], np.float32))[0] == pytest.approx(-0.42, abs=0.05)
 
 
 def test_its_policy_graph_does_what_it_does():

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from tests.support import point
 
-from forerun.bench import sac
+from forerun.bench import sac, sac_offline
 from forerun.bench.records import Options, Unavailable
+from forerun_models.agents.environment_model import EnvironmentSettings
 
 
 def options(tmp_path: Path, *only: str) -> Options:
@@ -39,6 +42,20 @@ def test_without_stable_baselines3_its_rows_are_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(sac, "find_spec", lambda name: None)
     with pytest.raises(Unavailable, match="FORERUN_SB3_PYTHON"):
         sac.measure(options(tmp_path, "update-64", "pendulum-sb3"))
+
+
+def test_offline_ways_learn_from_the_same_data(tmp_path, monkeypatch):
+    monkeypatch.setattr(sac_offline, "UPDATES", 2)
+    monkeypatch.setattr(sac_offline, "EVALUATED", 1)
+    quick = {"model": EnvironmentSettings(members=2, elites=2, hidden=8, layers=1, updates=2), "rollouts": 20}
+    monkeypatch.setattr(sac_offline, "WAYS", {"offline-cloning": None, "offline-mbpo": quick, "offline-mopo": quick})
+    steps = [
+        point.step(0.1 * number, 0.5, number % 10)._replace(observation=np.ones(3), following=np.ones(3)) for number in range(200)
+    ]
+    rows = [sac_offline.row(name, steps, 0) for name in sac_offline.WAYS]
+    assert [row["agent"] for row in rows] == ["cloning", "mbpo", "mbpo"]
+    assert {row["transitions"] for row in rows} == {200}
+    assert len(sac_offline.returns_of(steps)) == 20
 
 
 def test_our_curve_is_learned_where_it_is_not_kept(tmp_path, monkeypatch):

@@ -1,0 +1,103 @@
+"""Learning from a fixed set of trials of mixed quality: behaviour cloning, imagination without and with caution.
+
+The data are every fifth episode of a run of ``sac`` while it learns: from blind to fair. Nothing is tried out in the environment.
+``mopo`` cuts and weights rollouts by disagreement and penalises it; ``mbpo`` is the same without any of the three.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from forerun.bench.records import Row
+
+if TYPE_CHECKING:
+    from forerun_models.agents.base import Step
+
+ENV = "Pendulum-v1"
+COLLECTED = 4000
+EVERY = 5
+UPDATES = 3000
+EVALUATED = 10
+DATA_SEED = 100
+WAYS = {
+    "offline-cloning": None,
+    "offline-mbpo": {"disagreement_bonus": 0.0, "cut_disagreement": 1e9, "weighted": False},
+    "offline-mopo": {},
+}
+"""Row -> changes of the recipe ``mopo_small``; None for behaviour cloning."""
+
+
+def data() -> list[Step]:
+    """The transitions; the same in each call."""
+    from forerun_models.agents.base import Step
+    from forerun_models.agents.environment import make_environment
+    from forerun_models.agents.registry import agent_class, make_agent, settings_of
+
+    environment = make_environment(ENV, agent_class("sac"))
+    agent = make_agent("sac", environment.spec, settings_of("sac", "sac_small"), DATA_SEED)
+    kept: list[Step] = []
+    for episode in range(COLLECTED // 200):
+        observation, over = environment.reset(DATA_SEED + episode), False
+        actor = agent.actor(explore=True)
+        actor.reset(DATA_SEED + episode)
+        steps: list[Step] = []
+        while not over:
+            action = actor.act(observation)
+            outcome = environment.step(action)
+            over = outcome.terminated or outcome.truncated
+            steps.append(Step(observation, action, outcome.reward, outcome.observation, outcome.terminated, outcome.truncated))
+            agent.observe(steps[-1])
+            agent.update()
+            observation = outcome.observation
+        kept += steps if episode % EVERY == EVERY - 1 else []
+    return kept
+
+
+def returns_of(steps: list[Step]) -> list[float]:
+    """Of each episode in ``steps``."""
+    found, total = [], 0.0
+    for step in steps:
+        total += step.reward
+        if step.truncated or step.terminated:
+            found.append(total)
+            total = 0.0
+    return found
+
+
+def row(name: str, steps: list[Step], seed: int) -> Row:
+    """What one way makes of ``steps``: the mean return of its policy."""
+    import numpy as np
+
+    from forerun_models.agents.environment import make_environment
+    from forerun_models.agents.evaluate import evaluate
+    from forerun_models.agents.mbpo.agent import MbpoAgent
+    from forerun_models.agents.registry import agent_class, make_agent, settings_of
+    from forerun_models.agents.sac.agent import as_tensors
+    from forerun_models.agents.sac.cloning import clone
+
+    changes: dict[str, Any] | None = WAYS[name]
+    judge = make_environment(ENV, agent_class("mbpo"))
+    settings = settings_of("mbpo", "mopo_small").model_copy(update=changes or {})
+    agent = make_agent("mbpo", judge.spec, settings, seed)
+    assert isinstance(agent, MbpoAgent)
+    for step in steps:
+        agent.observe(step)
+    if changes is None:
+        rows = as_tensors(agent.buffer.all(), "cpu")
+        clone(agent.learner, rows["observation"], rows["action"], UPDATES)
+    else:
+        for _ in range(UPDATES):
+            agent.update()
+    result = evaluate(agent.actor(explore=False), judge, EVALUATED, seed)
+    told = returns_of(steps)
+    return {
+        "row": name,
+        "seed": seed,
+        "env": ENV,
+        "agent": "mbpo" if changes is not None else "cloning",
+        "return_last": round(result.mean, 1),
+        "transitions": len(steps),
+        "data_return_best": round(max(told), 1),
+        "data_return_median": round(float(np.median(told)), 1),
+        "updates": UPDATES,
+    }
