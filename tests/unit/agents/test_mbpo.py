@@ -12,7 +12,7 @@ from tests.support import point
 from forerun_models.agents.base import EnvSpec, Step
 from forerun_models.agents.buffer import Buffer
 from forerun_models.agents.environment_model import EnvironmentSettings
-from forerun_models.agents.mbpo.imagination import Imagination
+from forerun_models.agents.mbpo.imagination import Imagination, drift
 from forerun_models.agents.mbpo.settings import MbpoSettings, Ramp
 from forerun_models.agents.model_fit import fit
 from forerun_models.agents.registry import make_agent, settings_of
@@ -185,6 +185,16 @@ def test_says_where_a_run_goes_wrong():
         agent.observe(Step(seen, np.zeros(1, np.float32), 0.0, seen + change, False, False))
     agent._learn_model()
     assert any("real_ratio" in text for text in agent.advice())
+
+
+def test_a_policy_that_went_elsewhere_makes_the_model_stale(fitted):
+    model, _ = fitted
+    buffer = filled()
+    known = drift(model, buffer, 40)
+    for at in np.linspace(2.0, 2.4, 40, dtype=np.float32):
+        buffer.add(Step(np.array([at]), np.zeros(1, np.float32), 0.0, np.array([at]), False, True))
+    assert 0.3 < known < 2 < drift(model, buffer, 40)
+    assert drift(model, buffer, 5) == 0, "too few to tell"
 
 
 @pytest.mark.parametrize(

@@ -18,16 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from forerun_models.agents import advice
 from forerun_models.agents.base import EnvSpec
 from forerun_models.agents.environment_model import EnvironmentModel
-from forerun_models.agents.mbpo.imagination import Imagination
+from forerun_models.agents.mbpo.imagination import Imagination, drift
 from forerun_models.agents.mbpo.settings import MbpoSettings
 from forerun_models.agents.model_fit import fit
 from forerun_models.agents.sac.agent import SacAgent, as_tensors
 
 _MANY_CUT = 0.5
-_UNTRAINED = 0.9
-"""Error of a model, in units of the steps' own size, that has hardly learned anything."""
 
 
 class MbpoAgent(SacAgent):
@@ -44,7 +43,7 @@ class MbpoAgent(SacAgent):
         self.draws = torch.Generator().manual_seed(seed)
         self.steps = 0
         self._calls = self._fitted_at = 0
-        self._error = 0.0
+        self._error = self._drift = 0.0
 
     def observe(self, step: Any) -> None:
         super().observe(step)
@@ -75,6 +74,8 @@ class MbpoAgent(SacAgent):
         """Imagines anew, after a fit if there is new experience: there is none while learning from old trials alone."""
         metrics: dict[str, float] = {}
         if self.steps > self._fitted_at:
+            if self.model.fitted:
+                self._drift = drift(self.model, self.buffer, self.steps - self._fitted_at)
             metrics = fit(self.model, self.buffer.all(), self.draws)
             self._error, self._fitted_at = metrics["model_error"], self.steps
         length = round(self.settings.length.at(self.steps))
@@ -94,6 +95,7 @@ class MbpoAgent(SacAgent):
             "calls": self._calls,
             "fitted_at": self._fitted_at,
             "error": self._error,
+            "drift": self._drift,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -101,21 +103,19 @@ class MbpoAgent(SacAgent):
         self.model.load_state_dict(state["model"])
         self.imagination.load_state_dict(state["imagination"])
         self.draws.set_state(state["draws"])
-        self.steps, self._error = state["steps"], state["error"]
+        self.steps, self._error, self._drift = state["steps"], state["error"], state["drift"]
         self._calls, self._fitted_at = state["calls"], state["fitted_at"]
 
     def advice(self) -> list[str]:
-        told, settings = super().advice(), self.settings
-        if settings.model.members == 1:
-            told.append("there is one model only, so nothing tells where it is wrong: set model.members to 5 or more")
-        if self.imagination.cut > _MANY_CUT:
-            told.append(
-                f"{self.imagination.cut:.0%} of the imagined steps were cut for disagreement: rollouts are too long for "
-                "this model; lower length.end, or let it rise later"
-            )
-        if self._error > _UNTRAINED and settings.real_ratio.at(self.steps) < 0.5:
-            told.append(
-                f"the model's error is {self._error:.2f} of a step's size, and most of each batch is imagined: let "
-                "real_ratio fall later (real_ratio.begin), or raise model.updates"
-            )
-        return told
+        settings, cut = self.settings, self.imagination.cut
+        return advice.told(
+            *super().advice(),
+            advice.one_model(settings.model.members, "model.members"),
+            advice.rollouts_too_long(settings.length.at(self.steps), self._error, "length.end"),
+            advice.stale_model(self._drift, 1.0, "fit_every"),
+            advice.imagined_dominates(settings.real_ratio.at(self.steps), self._error, "real_ratio.begin, or more model.updates"),
+            f"{cut:.0%} of the imagined steps were cut for disagreement: rollouts are too long for this model; lower length.end, "
+            "or let it rise later"
+            if cut > _MANY_CUT
+            else None,
+        )

@@ -15,6 +15,8 @@ from forerun_models.agents.mbpo.settings import MbpoSettings
 from forerun_models.uncertainty.use import penalised, transition_weights
 
 _FAMILIAR = 0.99
+_TELLING = 20
+"""Transitions from which on a median says something."""
 _LOOKED_AT = 2000
 """Real transitions whose disagreement is taken for all."""
 
@@ -94,6 +96,21 @@ class Imagination:
 
 def familiar_disagreement(model: EnvironmentModel, real: Arrays) -> float:
     """What 99 % of the ``real`` transitions stay below; never 0, as it serves as a unit."""
+    return max(float(torch.quantile(_disagreement(model, real), _FAMILIAR)), 1e-9)
+
+
+def drift(model: EnvironmentModel, buffer: Buffer, fresh: int) -> float:
+    """Median disagreement on the newest ``fresh`` transitions of ``buffer``, which the model has not seen, over that on those
+    before. 0 where there are too few of either to tell."""
+    known = len(buffer) - fresh
+    if min(known, fresh) < _TELLING:
+        return 0.0
+    old = _disagreement(model, buffer.rows(np.arange(max(0, known - _LOOKED_AT), known)))
+    new = _disagreement(model, buffer.rows(np.arange(known, len(buffer))))
+    return float(new.median() / old.median().clamp(min=1e-9))
+
+
+def _disagreement(model: EnvironmentModel, real: Arrays) -> Tensor:
+    """Of the members, [N], on ``real`` transitions."""
     observation, action = (torch.from_numpy(real[name]).flatten(1) for name in ("observation", "action"))
-    found = model.predict(observation, action).disagreement
-    return max(float(torch.quantile(found, _FAMILIAR)), 1e-9)
+    return model.predict(observation, action).disagreement
