@@ -211,6 +211,14 @@ def sample_initial(
     return np.array(position), np.array(velocity)
 
 
+def sample_goal(task: Task, seed: int, episode: int) -> tuple[float, ...]:
+    """The goal [G] of this episode: drawn where ``task`` says how, else as it is by default."""
+    goal = task.goal
+    rng = stream(seed, episode, "goal")
+    pairs = zip(goal.names, goal.default, strict=True)
+    return tuple(goal.random[name].sample(rng, number) if name in goal.random else number for name, number in pairs)
+
+
 def wide_initial(spec: RobotSpec, task: Task | None, seed: int, episode: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Initial positions and velocities [J] all over the state space: any angle, the inner 80 % of limited joints, and velocities
     within 40 % of their limits (of 10 rad/s or m/s where there is none), towards the middle near a position limit.

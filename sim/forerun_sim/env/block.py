@@ -71,6 +71,7 @@ class Block:
         board.began[row] = True
         board.seeds[row], board.episodes[row] = episodes.seed, episodes.episode
         board.parameters[row] = list(episodes.plant.parameters.values())
+        board.goals[row] = episodes.goal
         return observation
 
     def _end(self, row: int, episodes: Episodes, observation: list[float], outcome: Outcome) -> list[float]:

@@ -16,12 +16,13 @@ _ALIGNED = 64
 
 @dataclass(frozen=True)
 class Sizes:
-    """N environments, A commands, D numbers of an observation, P parameters of a plant."""
+    """N environments, A commands, D numbers of an observation, P parameters of a plant, G numbers of a goal."""
 
     environments: int
     commands: int
     observation: int
     parameters: int
+    goal: int = 0
 
 
 class Board:
@@ -33,7 +34,7 @@ class Board:
         rewards: [N] float64.
         terminated, truncated: [N] bool.
         began: [N] bool, whether an episode began in this call; ``seeds`` and ``episodes`` [N] int64 say which, ``parameters``
-            [N, P] float64 its plant.
+            [N, P] float64 its plant, and ``goals`` [N, G] float64 its goal.
         ended: [N] bool, whether an episode ended in this call; ``success`` [N] int8 is then 1, 0, or -1 where the task does not
             say, and ``unstable`` [N] bool whether its physics exploded.
     """
@@ -48,6 +49,7 @@ class Board:
     seeds: NDArray[np.int64]
     episodes: NDArray[np.int64]
     parameters: NDArray[np.float64]
+    goals: NDArray[np.float64]
     ended: NDArray[np.bool_]
     success: NDArray[np.int8]
     unstable: NDArray[np.bool_]
@@ -66,6 +68,7 @@ class Board:
             "seeds": ((count,), np.int64),
             "episodes": ((count,), np.int64),
             "parameters": ((count, sizes.parameters), np.float64),
+            "goals": ((count, sizes.goal), np.float64),
             "ended": ((count,), np.bool_),
             "success": ((count,), np.int8),
             "unstable": ((count,), np.bool_),

@@ -34,10 +34,10 @@ class RobotEnv(gymnasium.Env[Any, Any]):
 
     (seed, episode) decides everything random: ``reset(seed=s)`` begins episode 0 of ``s``, every further ``reset()`` the next.
 
-    ``info`` of ``reset``: ``seed``, ``episode_number``, ``parameters`` (the plant that was drawn, by name). ``info`` of an
-    episode's last step: ``success`` and ``is_success`` (the same, as Stable-Baselines3 calls it) where the task says what success
-    is, and ``unstable``. Where the physics exploded, the episode is truncated with ``unstable`` true and ``reason``: leave it out
-    of training; ``unstable_episodes`` counts them.
+    ``info`` of ``reset``: ``seed``, ``episode_number``, ``parameters`` (the plant that was drawn, by name), ``goal`` [G]. ``info``
+    of an episode's last step: ``success`` and ``is_success`` (the same, as Stable-Baselines3 calls it) where the task says what
+    success is, and ``unstable``. Where the physics exploded, the episode is truncated with ``unstable`` true and ``reason``: leave
+    it out of training; ``unstable_episodes`` counts them.
 
     Args:
         robot, task, settings: as ``forerun_sim.env.settings.env_settings`` takes them (``engine``, ``randomize``, ``actions``,
@@ -118,6 +118,7 @@ class RobotEnv(gymnasium.Env[Any, Any]):
             "seed": self._episodes.seed,
             "episode_number": self._episodes.episode,
             "parameters": self.plant.parameters,
+            "goal": np.array(self._episodes.goal),
         }
         return self._seen(observation), info
 

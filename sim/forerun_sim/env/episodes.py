@@ -12,6 +12,7 @@ from forerun_sim.env.scalar import ScalarTask
 from forerun_sim.env.settings import EnvSettings, checked_goal
 from forerun_sim.errors import InputError, UnstablePhysics
 from forerun_sim.plant import Plant
+from forerun_sim.randomization import sample_goal
 
 OPTIONS = ("episode", "goal", "initial", "parameters")
 """What ``reset(options=...)`` takes."""
@@ -64,6 +65,11 @@ class Episodes:
         return self.plant.episode
 
     @property
+    def goal(self) -> tuple[float, ...]:
+        """Of the episode [G]."""
+        return self._goal
+
+    @property
     def seed(self) -> int:
         return self.plant.seed
 
@@ -88,8 +94,10 @@ class Episodes:
         if unknown := sorted(set(chosen) - set(OPTIONS)):
             raise InputError(f"reset takes no options named {unknown}; there are: {', '.join(OPTIONS)}")
         settings = self.settings
-        self._goal = checked_goal(settings.robot, settings.task, chosen["goal"]) if "goal" in chosen else settings.goal
+        given = checked_goal(settings.robot, settings.task, chosen["goal"]) if "goal" in chosen else settings.goal
         reading = self.plant.reset(chosen.get("episode"), initial=chosen.get("initial"), parameters=chosen.get("parameters"))
+        drawn = settings.goals_vary and "goal" not in chosen
+        self._goal = sample_goal(settings.robot.task(settings.task), self.seed, self.episode) if drawn else given
         state = self.plant.true_state().tolist()
         self.interface.begin(reading, state[: len(settings.robot.joints)])
         if self._recent is not None:

@@ -31,6 +31,7 @@ class EnvSettings:
         history: rows of past readings and commands in an observation; 0 is the newest reading alone.
         steps: control steps after which an episode is truncated.
         goal: numbers of the goal where ``reset`` gives none.
+        goals_vary: whether each episode draws its own goal instead, as the task says.
     """
 
     robot: RobotSpec
@@ -42,6 +43,7 @@ class EnvSettings:
     history: int
     steps: int
     goal: tuple[float, ...]
+    goals_vary: bool = False
 
     def to_json(self) -> str:
         """All of it as text, for another process."""
@@ -82,7 +84,8 @@ def env_settings(
         history: rows in an observation, each a reading and the command that was under way; 0: the newest reading alone.
         duration: of an episode [s]; the task's if absent.
         max_episode_steps: truncates earlier than that.
-        goal: numbers of the goal; the task's default if absent.
+        goal: numbers of the goal in all episodes; if absent, each episode draws its own where the task says how
+            (``goal.random``), and has the task's default where it does not.
 
     Raises:
         InputError: no such robot or task, or a value is out of range; the message names it.
@@ -105,7 +108,8 @@ def env_settings(
     steps = math.ceil((chosen.duration if duration is None else duration) * spec.control.rate - 1e-9)
     steps = steps if max_episode_steps is None else min(steps, max_episode_steps)
     numbers = checked_goal(spec, name, chosen.goal.default if goal is None else goal)
-    return EnvSettings(spec, name, engine, randomize, actions, angles, history, steps, numbers)
+    vary = goal is None and bool(chosen.goal.random)
+    return EnvSettings(spec, name, engine, randomize, actions, angles, history, steps, numbers, vary)
 
 
 def checked_goal(robot: RobotSpec, task: str, goal: Sequence[float]) -> tuple[float, ...]:

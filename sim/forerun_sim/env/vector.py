@@ -87,7 +87,9 @@ class RobotVectorEnv(VectorEnv[Any, Any, Any]):
         self.unstable_episodes = 0
         self._same_step = mode is AutoresetMode.SAME_STEP
         self._seeded = False
-        sizes = Sizes(num_envs, chosen.robot.action_size, len(self.observation_names), len(self.parameter_names))
+        sizes = Sizes(
+            num_envs, chosen.robot.action_size, len(self.observation_names), len(self.parameter_names), len(chosen.goal)
+        )
         count = min(num_envs, len(os.sched_getaffinity(0)) if workers is None else workers)
         self._runner: Block | Workers
         self._board: Board
@@ -162,7 +164,12 @@ class RobotVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _beginnings(self, infos: Info) -> Info:
         board = self._board
-        for key, values in (("seed", board.seeds), ("episode_number", board.episodes), ("parameters", board.parameters)):
+        for key, values in (
+            ("seed", board.seeds),
+            ("episode_number", board.episodes),
+            ("parameters", board.parameters),
+            ("goal", board.goals),
+        ):
             infos[key], infos[f"_{key}"] = values.copy(), board.began.copy()
         return infos
 

@@ -86,15 +86,21 @@ class Term(Strict):
 
 
 class Goal(Strict):
-    """Goal numbers with their names and default values; a goal is an input of the planner, never baked in."""
+    """Goal numbers with their names and default values; a goal is an input of the planner, never baked in.
+
+    ``random`` are the distributions, by name, from which environments draw the goals of their episodes; a number without one
+    keeps its default."""
 
     names: tuple[str, ...] = ()
     default: tuple[Finite, ...] = ()
+    random: dict[str, Distribution] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _same_length(self) -> Goal:
         if len(self.names) != len(self.default):
             raise ValueError(f"goal has {len(self.names)} names and {len(self.default)} default values")
+        if unknown := sorted(set(self.random) - set(self.names)):
+            raise ValueError(f"goal.random: the goal has no number '{unknown[0]}'; it has: {list(self.names)}")
         return self
 
 

@@ -386,3 +386,31 @@ def test_the_duration_can_be_changed_for_one_and_for_many(make: Make) -> None:
     many.reset(seed=0)
     assert [bool(many.step([[0.0]])[3][0]) for _ in range(3)] == [False, False, True]
     many.close()
+
+
+def test_goals_vary_by_themselves_where_the_task_says_how(make: Make) -> None:
+    env = make("forerun/so101-reach-v0")
+    seen = []
+    for seed in (4, 4, 5):
+        observation, info = env.reset(seed=seed)
+        seen.append(tuple(info["goal"]))
+        assert observation[-3:] == pytest.approx(info["goal"]), "the observation ends in the goal"
+    ranges = env.robot.task("reach").goal.random
+    assert all(low <= value <= high for value, (low, high) in zip(seen[0], (one.uniform for one in ranges.values()), strict=True))
+    assert seen[0] == seen[1] != seen[2], "(seed, episode) decides the goal"
+    assert tuple(env.reset()[1]["goal"]) != seen[2], "the next episode has another"
+    assert tuple(env.reset(options={"goal": [0.2, 0.0, 0.1]})[1]["goal"]) == (0.2, 0.0, 0.1)
+    assert tuple(make("forerun/so101-reach-v0", goal=[0.2, 0.1, 0.1]).reset(seed=4)[1]["goal"]) == (0.2, 0.1, 0.1)
+    vector = RobotVectorEnv(2, env.robot, workers=1)
+    try:
+        infos = vector.reset(seed=4)[1]
+        assert tuple(infos["goal"][0]) == seen[0] and tuple(infos["goal"][1]) == seen[2]
+    finally:
+        vector.close()
+
+
+def test_a_range_for_a_number_that_the_goal_lacks_is_named(bob: Bob) -> None:
+    goal = {"names": ["angle"], "default": [0.0], "random": {"angel": {"uniform": [0.0, 1.0]}}}
+    terms = [{"kind": "quadratic", "feature": "position:swing", "goal": 0}]
+    with pytest.raises(InputError, match=r"goal.random: the goal has no number 'angel'; it has: \['angle'\]"):
+        bob(tasks={"hold": {"duration": 1.0, "goal": goal, "terms": terms}})
