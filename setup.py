@@ -33,6 +33,7 @@ WHEELS = {
     "diagnostic-msgs": "5.3.6",
     "geometry-msgs": "5.3.6",
     "lifecycle-msgs": "2.0.3",
+    "nav-msgs": "5.3.6",
     "rosgraph-msgs": "2.0.3",
     "sensor-msgs": "5.3.6",
     "std-msgs": "5.3.6",

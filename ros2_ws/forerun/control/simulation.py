@@ -12,7 +12,7 @@ Vector = NDArray[np.float64]
 
 
 class Reads(Protocol):
-    """What a plant reports: at ``time`` [s], position, velocity and effort [J]."""
+    """What a plant reports: at ``time`` [s], position, velocity and effort [J], and its inertial unit, or None."""
 
     @property
     def time(self) -> float: ...
@@ -22,6 +22,8 @@ class Reads(Protocol):
     def velocity(self) -> Vector: ...
     @property
     def effort(self) -> Vector: ...
+    @property
+    def imu(self) -> Any: ...
 
 
 class Steps(Protocol):

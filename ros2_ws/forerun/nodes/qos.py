@@ -27,6 +27,9 @@ PICTURES_IN = _profile(1, reliable=False)
 STATES_LOCKSTEP = _profile(100)
 """In lockstep no state may be lost."""
 
+PICTURES_OUT = _profile(5)
+"""Images of the simulator: both kinds of subscription match; few are kept, as they are large."""
+
 COMMANDS_OUT = _profile(100)
 """commands: reliable, as ros2_control's forward controllers subscribe; deep, for recorders."""
 

@@ -27,6 +27,7 @@ from forerun.control.simulation import Reads, Simulation
 from forerun.nodes import qos
 from forerun.nodes.parameters import Declared, Parameters
 from forerun.nodes.running import run
+from forerun.nodes.senses import Senses
 from forerun_sim.engines.base import ENGINES
 from forerun_sim.errors import InputError, UnstablePhysics
 from forerun_sim.plant import Plant
@@ -87,6 +88,7 @@ class SimulatorNode(Node):  # type: ignore[misc]
         self._state = JointState(name=list(self._spec.joint_names))
         self._states = self.create_publisher(JointState, self._spec.topics.joint_states, qos.STATES_OUT)
         self._trial = self.create_publisher(String, "trial", qos.LATCHED)
+        self._senses = Senses(self, self._plant)
         self._clock_out = self.create_publisher(Clock, "/clock", qos.CLOCK_OUT) if values["publish_clock"] else None
         if self._lockstep:
             self.create_subscription(JointState, values["command_stamped"], self._on_answer, qos.STAMPED)
@@ -296,6 +298,7 @@ class SimulatorNode(Node):  # type: ignore[misc]
         message.velocity = reading.velocity.tolist()
         message.effort = reading.effort.tolist()
         self._states.publish(message)
+        self._senses.publish(reading, stamp)
 
     def _publish_clock(self) -> None:
         if self._clock_out is None:

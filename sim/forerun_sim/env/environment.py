@@ -34,10 +34,10 @@ class RobotEnv(gymnasium.Env[Any, Any]):
 
     (seed, episode) decides everything random: ``reset(seed=s)`` begins episode 0 of ``s``, every further ``reset()`` the next.
 
-    ``info`` of ``reset``: ``seed``, ``episode_number``, ``parameters`` (the plant that was drawn, by name), ``goal`` [G]. ``info``
+    ``info`` of ``reset``: ``seed``, ``episode_number``, ``parameters`` (the plant that was drawn, by name), ``goal`` [G]. That
     of an episode's last step: ``success`` and ``is_success`` (the same, as Stable-Baselines3 calls it) where the task says what
-    success is, and ``unstable``. Where the physics exploded, the episode is truncated with ``unstable`` true and ``reason``: leave
-    it out of training; ``unstable_episodes`` counts them.
+    success is, and ``unstable``. Where the physics exploded, the episode is truncated with ``unstable`` true and ``reason``: it
+    is nothing to train on; ``unstable_episodes`` counts them.
 
     Args:
         robot, task, settings: as ``forerun_sim.env.settings.env_settings`` takes them (``engine``, ``randomize``, ``actions``,
