@@ -72,7 +72,7 @@ def manifest_of(
         thresholds=dict(thresholds),
         joint_states_topic=robot.topics.joint_states,
         commands_topic=robot.topics.commands,
-        links=robot_urdf(robot).frames(robot.joint_names) if robot.urdf is not None else (),
+        links=robot_urdf(robot).frames(robot.joint_names) if robot.has_urdf else (),
         trained_on=dict(trained_on),
         metrics=dict(metrics),
         parent=parent,

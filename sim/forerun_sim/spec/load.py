@@ -74,7 +74,8 @@ def _model_below(parent: type[BaseModel], part: Any) -> type[BaseModel]:
 def load_robot(name_or_path: str | Path) -> RobotSpec:
     """The robot called ``name_or_path``, or described by that folder or robot.yaml.
 
-    Joint names are checked against the URDF where the robot has one.
+    Joint names are checked against the URDF where the robot has one. Without PyBullet a robot whose URDF is PyBullet's loads
+    unchecked: its logs can be read and learned from.
 
     Raises:
         InputError: no such robot, or its robot.yaml is wrong; the message names the file and the key.
@@ -89,7 +90,7 @@ def load_robot(name_or_path: str | Path) -> RobotSpec:
     data = load_yaml(path)
     spec = validate(RobotSpec, data, path)
     spec = spec.at(path.parent)
-    if spec.urdf is not None:
+    if spec.has_urdf:
         from forerun_sim.urdf import check_joints
 
         check_joints(spec, path)

@@ -192,6 +192,13 @@ class RobotSpec(Strict):
             raise InputError(f"robot '{self.name}' has no task '{name}'; it has: {', '.join(self.tasks) or 'none'}")
         return self.tasks[name]
 
+    @property
+    def has_urdf(self) -> bool:
+        """Whether the robot has a URDF that can be here: one of PyBullet's comes with it, and logs need none of it."""
+        if self.urdf is None or not self.urdf.startswith(PYBULLET_DATA):
+            return self.urdf is not None
+        return importlib.util.find_spec(PYBULLET_DATA.rstrip(":")) is not None
+
     def file(self, relative: str) -> Path:
         """Absolute path of a file that robot.yaml names: relative to itself, or ``pybullet_data:<path>`` of what PyBullet ships.
 

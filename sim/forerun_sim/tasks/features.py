@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from forerun_sim.kinematics import Kinematics
@@ -19,7 +20,12 @@ class Features:
     def __init__(self, spec: RobotSpec) -> None:
         self._joints = spec.joint_names
         self._actions = spec.action_names
-        self._kinematics = Kinematics(robot_urdf(spec).frames(spec.joint_names)) if spec.urdf is not None else None
+        self._spec = spec
+
+    @cached_property
+    def _kinematics(self) -> Kinematics:
+        """Made where a feature is of a link; robot.yaml's validation refuses those without a URDF."""
+        return Kinematics(robot_urdf(self._spec).frames(self._joints))
 
     def reader(self, feature: str) -> Reader:
         """The function behind ``feature``, whose names robot.yaml's validation has checked."""
@@ -43,13 +49,11 @@ class Features:
 
     def link(self, name: str) -> Reader:
         """The origin of link ``name`` in the base frame [..., 3], in metres."""
-        assert self._kinematics is not None, "robot.yaml's validation refuses link features without a URDF"
         point, joints = self._kinematics.point, len(self._joints)
         return lambda xp, state, action: point(xp, state[..., :joints], name)
 
     def _direction(self, name: str, axis: str) -> Reader:
         """The unit vector of an axis of link ``name`` in the base frame [..., 3]."""
-        assert self._kinematics is not None, "robot.yaml's validation refuses link features without a URDF"
         point, joints = self._kinematics.point, len(self._joints)
         x, y, z = (float(axis == known) for known in "xyz")
         return lambda xp, state, action: point(xp, state[..., :joints], name, (x, y, z)) - point(xp, state[..., :joints], name)

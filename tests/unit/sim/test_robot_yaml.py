@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 from forerun_sim import resources
 from forerun_sim.errors import InputError
 from forerun_sim.spec import load_robot
+from forerun_sim.urdf import robot_urdf
 
 SHIPPED = ("cartpole", "pendulum", "double_pendulum", "so101", "panda", "panda_velocity")
 
@@ -189,3 +191,13 @@ def test_command_timeout_must_exceed_the_period(cartpole: tuple[Path, dict[str, 
     data["safety"]["command_timeout"] = 0.03
     (folder / "robot.yaml").write_text(yaml.safe_dump(data))
     assert load_robot(folder).safety.command_timeout == 0.03
+
+
+def test_a_robot_of_pybullets_loads_without_pybullet(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "pybullet_data" else found(name, *rest))
+    panda = load_robot("panda")
+    assert panda.action_size == 7 and not panda.has_urdf
+    with pytest.raises(InputError, match=r"'pybullet_data:franka_panda/panda.urdf' comes with PyBullet: pip install pybullet"):
+        robot_urdf(panda)
+    assert load_robot("cartpole").has_urdf
