@@ -6,7 +6,6 @@ would begin inside the ground is lifted onto it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
@@ -14,10 +13,10 @@ from typing import Any
 import pybullet
 
 from forerun_sim.actuators import JointRow
+from forerun_sim.engines.free_motion import FreeMotion
 from forerun_sim.kinematics import ORIGIN, Vector
 from forerun_sim.randomization import Parameters
 from forerun_sim.spec import Ground, RobotSpec, SceneObject
-from forerun_sim.spec.scene import PARTS
 
 Quaternion = tuple[float, float, float, float]
 UPRIGHT: Quaternion = (0.0, 0.0, 0.0, 1.0)
@@ -26,8 +25,6 @@ _EMPTY = 1e3
 lives on in this one."""
 _TOUCH = 0.0005
 """How deep [m] a body may begin in the ground."""
-_LEAST_COSINE = 0.05
-"""Of pitch: the rates of roll and yaw grow without limit towards 90 degrees, and are cut at twenty times the angular velocity."""
 
 
 class FreeBody:
@@ -38,11 +35,9 @@ class FreeBody:
 
     def __init__(self, client: int, body: int, motion: str, height: float = 0.0) -> None:
         self.body = body
-        self.parts = PARTS[motion]
+        self._motion = FreeMotion(motion, height)
+        self.parts = self._motion.parts
         self._client = client
-        self._height = height
-        self._turns = [0.0, 0.0]
-        """Roll and yaw as last seen: they count on from there."""
         self.look()
 
     def look(self) -> None:
@@ -58,15 +53,12 @@ class FreeBody:
 
     def place(self, position: Sequence[float], velocity: Sequence[float]) -> None:
         """Puts it where its coordinates say, moving as their derivatives say."""
-        values = dict.fromkeys(PARTS["floating"], 0.0) | {"z": self._height} | dict(zip(self.parts, position, strict=True))
-        rates = dict.fromkeys(PARTS["floating"], 0.0) | dict(zip(self.parts, velocity, strict=True))
-        self._turns = [values["roll"], values["yaw"]]
-        turn = pybullet.getQuaternionFromEuler([values["roll"], values["pitch"], values["yaw"]])
-        centre, axes = pybullet.multiplyTransforms([values["x"], values["y"], values["z"]], turn, *self._inertial)
+        at, angles, speed, spin = self._motion.placed(position, velocity)
+        turn = pybullet.getQuaternionFromEuler(angles)
+        centre, axes = pybullet.multiplyTransforms(at, turn, *self._inertial)
         pybullet.resetBasePositionAndOrientation(self.body, centre, axes, self._client)
-        spin = _angular_velocity(values["pitch"], values["yaw"], (rates["roll"], rates["pitch"], rates["yaw"]))
-        arm = [centre[0] - values["x"], centre[1] - values["y"], centre[2] - values["z"]]
-        along = [rates[part] + across for part, across in zip("xyz", _cross(spin, arm), strict=True)]
+        arm = [there - here for there, here in zip(centre, at, strict=True)]
+        along = [own + across for own, across in zip(speed, _cross(spin, arm), strict=True)]
         pybullet.resetBaseVelocity(self.body, along, spin, self._client)
 
     def rise(self, height: float) -> None:
@@ -85,21 +77,7 @@ class FreeBody:
             at, turn = pybullet.multiplyTransforms(centre, turn, *self._to_frame)
             across = _cross(spin, (at[0] - centre[0], at[1] - centre[1], at[2] - centre[2]))
             along = (along[0] + across[0], along[1] + across[1], along[2] + across[2])
-        x, y, z, w = turn
-        yaw = _counted(math.atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z)), self._turns[1])
-        sine = min(max(2.0 * (w * y - z * x), -1.0), 1.0)
-        cosine = max(math.sqrt(1.0 - sine * sine), _LEAST_COSINE)
-        forward = math.cos(yaw) * spin[0] + math.sin(yaw) * spin[1]
-        roll_rate = forward / cosine
-        yaw_rate = spin[2] + sine * roll_rate
-        self._turns[1] = yaw
-        if len(self.parts) == 3:
-            return (at[0], along[0]), (at[1], along[1]), (yaw, yaw_rate)
-        roll = _counted(math.atan2(2.0 * (w * x + y * z), 1.0 - 2.0 * (x * x + y * y)), self._turns[0])
-        self._turns[0] = roll
-        pitch_rate = math.cos(yaw) * spin[1] - math.sin(yaw) * spin[0]
-        shifts = ((at[0], along[0]), (at[1], along[1]), (at[2], along[2]))
-        return *shifts, (roll, roll_rate), (math.asin(sine), pitch_rate), (yaw, yaw_rate)
+        return self._motion.rows(at, turn, along, spin)
 
 
 class BulletScene:
@@ -221,23 +199,6 @@ def _object(client: int, item: SceneObject, centre: Vector = ORIGIN) -> int:
     )
     pybullet.changeDynamics(body, -1, linearDamping=0.0, angularDamping=0.0, physicsClientId=client)
     return body
-
-
-def _angular_velocity(pitch: float, yaw: float, rates: Vector) -> Vector:
-    """Angular velocity [rad/s] in the world from the rates of roll, pitch and yaw."""
-    roll_rate, pitch_rate, yaw_rate = rates
-    forward = math.cos(pitch) * roll_rate
-    sine, cosine = math.sin(yaw), math.cos(yaw)
-    return (
-        cosine * forward - sine * pitch_rate,
-        sine * forward + cosine * pitch_rate,
-        yaw_rate - math.sin(pitch) * roll_rate,
-    )
-
-
-def _counted(angle: float, last: float) -> float:
-    """``angle`` plus the whole turns that bring it nearest to ``last``."""
-    return angle + math.tau * round((last - angle) / math.tau)
 
 
 def _cross(one: Sequence[float], other: Sequence[float]) -> Vector:

@@ -2,18 +2,23 @@
 
 The same meaning as engine bullet: joints that robot.yaml does not name are held at 0 (here they are rigid), the stops of
 the joints are those of the URDF, links of one robot pass through each other. Dry friction and stops are as hard as MuJoCo makes
-them: two physics steps of time constant. Robots whose base is fixed, in an empty world or over a ground plane.
+them: two physics steps of time constant. In an empty world or over a ground plane; a base that moves is a free joint of MuJoCo's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import mujoco
 import numpy as np
 
+from forerun_sim.actuators import JointRow
 from forerun_sim.engines.base import Hardware
+from forerun_sim.engines.free_motion import FreeMotion
 from forerun_sim.engines.mujoco_world import LINK_FRICTION, MujocoWorld
 from forerun_sim.errors import InputError
 from forerun_sim.kinematics import Vector, rotation
+from forerun_sim.randomization import Parameters
 from forerun_sim.spec import Ground, RobotSpec
 from forerun_sim.urdf import Link, Urdf, UrdfJoint, robot_urdf
 from forerun_sim.urdf_checks import check_meshes
@@ -38,6 +43,8 @@ _HARD = (0.99, 0.9999, 0.001, 0.5, 2.0)
 _STUCK = (0.9999, 0.9999, 0.001, 0.5, 2.0)
 _DULL = 2.5
 """Damping ratio of contacts without restitution: critical damping would still throw back what sank in during a step."""
+_TOUCH = 0.0005
+"""How deep [m] a base may begin in the ground."""
 _ROBOT, _WORLD = 1, 2
 """Bits of what touches what: links touch the world and not each other."""
 
@@ -46,22 +53,73 @@ class MujocoUrdfEngine(MujocoWorld):
     """The robot's URDF in MuJoCo.
 
     Raises:
-        InputError: the robot has no URDF, a broken one, or one that MuJoCo cannot run; or its base or objects move freely.
+        InputError: the robot has no URDF, a broken one, or one that MuJoCo cannot run; or there are objects about.
     """
 
     def __init__(self, spec: RobotSpec) -> None:
         urdf = robot_urdf(spec)
-        if spec.bodies:
-            free = ", ".join(spec.bodies)
-            raise InputError(
-                f"robot '{spec.name}': engine mujoco_urdf runs fixed bases alone, and {free} moves: use engine bullet"
-            )
+        if spec.objects:
+            free = ", ".join(spec.objects)
+            raise InputError(f"robot '{spec.name}': engine mujoco_urdf has no objects, and {free} is one: use engine bullet")
         period = 1.0 / spec.control.physics_rate
         model = _model(urdf, spec, period)
-        links = [name for name, link in urdf.links.items() if link.mass > 0 and urdf.moved(name)]
+        links = [name for name in _outwards(urdf) if urdf.links[name].mass > 0 and urdf.moved(name)]
         hardware = Hardware(spec.actuators, spec.sensors, spec.disturbances, spec.randomization)
-        carrier = urdf.joints[spec.joint_names[-1]].child
-        super().__init__(model, urdf.path, hardware, spec.joint_names, links, carrier, period, _surfaces(urdf))
+        own = [name for name in spec.joint_names if name not in spec.coordinates]
+        carrier = urdf.joints[own[-1]].child if spec.base == "fixed" else urdf.carrier
+        self._ground = Ground() if spec.ground is None else spec.ground
+        self._free = None if spec.base == "fixed" else FreeMotion(spec.base)
+        order = [*spec.coordinates, *own]
+        self._own = [spec.joint_names.index(name) for name in own]
+        self._coordinates = [spec.joint_names.index(name) for name in spec.coordinates]
+        self._arrange = [order.index(name) for name in spec.joint_names]
+        super().__init__(model, urdf.path, hardware, own, links, carrier, period, _surfaces(urdf))
+
+    def reset(self, parameters: Parameters, position: Sequence[float], velocity: Sequence[float]) -> None:
+        super().reset(parameters, [position[slot] for slot in self._own], [velocity[slot] for slot in self._own])
+        if self._free is None:
+            return
+        model, data, coordinates = self._model, self._data, self._coordinates
+        place, angles, along, spin = self._free.placed([position[at] for at in coordinates], [velocity[at] for at in coordinates])
+        data.qpos[:7] = [*place, *_quaternion(angles)]
+        data.qvel[:6] = [*along, *(rotation(angles).T @ spin)]
+        mujoco.mj_forward(model, data)
+        deepest = min((contact.dist for contact in data.contact), default=0.0)
+        if deepest < -_TOUCH:  # a base that would begin inside the ground is lifted onto it
+            data.qpos[2] -= deepest
+            mujoco.mj_forward(model, data)
+
+    def _touch(self, body: int, friction: float, restitution: float) -> None:
+        super()._touch(body, friction * self._ground.friction, restitution * self._ground.restitution)
+
+    def step(self, effort: Sequence[float]) -> None:
+        super().step([effort[slot] for slot in self._own])
+
+    def states(self) -> Sequence[JointRow]:
+        rows = super().states()
+        if self._free is None:
+            return rows
+        w, x, y, z = self._data.qpos[3:7].tolist()
+        turn = np.zeros(9)
+        mujoco.mju_quat2Mat(turn, self._data.qpos[3:7])
+        spin = (turn.reshape(3, 3) @ self._data.qvel[3:6]).tolist()
+        base = self._free.rows(self._data.qpos[:3].tolist(), (x, y, z, w), self._data.qvel[:3].tolist(), spin)
+        found = [*base, *rows]
+        return [found[slot] for slot in self._arrange]
+
+
+def _outwards(urdf: Urdf) -> list[str]:
+    """The links as PyBullet numbers them, branch by branch, the root last: what is drawn for a link is the same in both engines."""
+    found: list[str] = []
+
+    def follow(link: str) -> None:
+        for joint in urdf.joints.values():
+            if joint.parent == link:
+                found.append(joint.child)
+                follow(joint.child)
+
+    follow(urdf.root)
+    return [*found, urdf.root]
 
 
 def _surfaces(urdf: Urdf) -> dict[str, tuple[float, float]]:
@@ -86,6 +144,9 @@ def _model(urdf: Urdf, spec: RobotSpec, period: float) -> mujoco.MjSpec:
     model.option.cone, model.option.impratio = mujoco.mjtCone.mjCONE_ELLIPTIC, 10.0  # friction without slip, as PyBullet's
     model.compiler.degree = False
     bodies = {urdf.root: model.worldbody}
+    if spec.base != "fixed":
+        bodies[urdf.root] = _body(model.worldbody, None, urdf.links[urdf.root])
+        bodies[urdf.root].add_freejoint()
     if spec.ground is not None:
         _lay(model, spec.ground)
         check_meshes(urdf)
@@ -102,8 +163,10 @@ def _model(urdf: Urdf, spec: RobotSpec, period: float) -> mujoco.MjSpec:
     return model
 
 
-def _body(parent: mujoco.MjsBody, joint: UrdfJoint, link: Link) -> mujoco.MjsBody:
-    body = parent.add_body(name=link.name, pos=joint.xyz, quat=_quaternion(joint.rpy))
+def _body(parent: mujoco.MjsBody, joint: UrdfJoint | None, link: Link) -> mujoco.MjsBody:
+    body = parent.add_body(name=link.name)
+    if joint is not None:
+        body.pos, body.quat = joint.xyz, _quaternion(joint.rpy)
     body.explicitinertial = True
     if link.mass <= 0:
         return body
