@@ -20,6 +20,7 @@ from forerun_sim.randomization import Parameters, Sampler, sample_initial, strea
 from forerun_sim.sensors import Imu, Reading, SensorModel
 from forerun_sim.sensors.imu import AXES
 from forerun_sim.spec import Randomization, RobotSpec
+from forerun_sim.spec.randomization import INITIAL
 from forerun_sim.urdf import robot_urdf
 
 __all__ = ["ABSURD_SPEED", "Imu", "Plant", "Push", "Reading"]
@@ -201,6 +202,7 @@ class Plant:
     def randomization(self, randomization: Randomization) -> None:
         self._randomization = randomization
         self._sampler = Sampler(randomization, self.nominal)
+        self._begins = randomization if any(getattr(randomization, quantity) is not None for quantity in INITIAL) else None
 
     def reset(
         self,
@@ -223,7 +225,7 @@ class Plant:
         sampled = self._sampler.sample(self.seed, self.episode) if self.randomize else self.nominal
         self._parameters = sampled if parameters is None else sampled.changed(parameters)
         if initial is None:
-            self._initial = sample_initial(self.spec.joints, self._task, self.seed, self.episode)
+            self._initial = sample_initial(self.spec.joints, self._task, self.seed, self.episode, self._begins)
         else:
             self._initial = (self._vector(initial[0], "initial position"), self._vector(initial[1], "initial velocity"))
         position, velocity = self._initial[0].tolist(), self._initial[1].tolist()

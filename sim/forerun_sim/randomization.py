@@ -194,14 +194,18 @@ def distribution_of(distribution: Distribution | dict[str, Distribution] | None,
 
 
 def sample_initial(
-    joints: tuple[Joint, ...], task: Task | None, seed: int, episode: int
+    joints: tuple[Joint, ...], task: Task | None, seed: int, episode: int, randomization: Randomization | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Initial positions and velocities [J], as ``task`` distributes them, positions within the joints' limits."""
+    """Initial positions and velocities [J], as ``randomization`` or else ``task`` distributes them, positions within the joints'
+    limits."""
     position, velocity = [0.0] * len(joints), [0.0] * len(joints)
     rng = stream(seed, episode, "initial")
     for index, joint in enumerate(joints):
         where = None if task is None else task.initial_position.get(joint.name)
         speed = None if task is None else task.initial_velocity.get(joint.name)
+        if randomization is not None:
+            where = distribution_of(randomization.initial_position, joint.name) or where
+            speed = distribution_of(randomization.initial_velocity, joint.name) or speed
         if where is not None:
             position[index] = where.sample(rng)
         if speed is not None:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from forerun_sim.errors import InputError
 from forerun_sim.randomization import Parameters, stream
 from forerun_sim.spec import Curriculum, Distribution, Randomization
+from forerun_sim.spec.randomization import INITIAL
 
 Ranges = dict[str, tuple[float, float]]
 Side = Literal["low", "high"]
@@ -174,7 +175,8 @@ def _ranges(data: Mapping[str, Any], settings: Curriculum) -> Ranges:
 
 def merged(curriculum: Curriculum, ranges: Ranges, other: Randomization, nominal: Parameters) -> Randomization:
     """``other`` with ``ranges`` in place of what it says of these quantities. Errors as in ``Episode.randomization``."""
-    known = nominal.flat()
+    joints = nominal.position_bias  # every joint has one
+    known = [*nominal.flat(), *(f"{group}.{joint}" for group in INITIAL for joint in joints)]
     changed: dict[str, Any] = {}
     for quantity, (low, high) in ranges.items():
         group, dot, name = quantity.partition(".")

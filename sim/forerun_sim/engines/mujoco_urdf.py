@@ -109,7 +109,7 @@ class MujocoUrdfEngine(MujocoWorld):
 
 
 def _outwards(urdf: Urdf) -> list[str]:
-    """The links as PyBullet numbers them, branch by branch, the root last: what is drawn for a link is the same in both engines."""
+    """The links as PyBullet numbers them, branch by branch, the root last: so both engines draw the same for a link."""
     found: list[str] = []
 
     def follow(link: str) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from forerun_sim.spec.base import Distribution, Interval, Positive, Strict
-from forerun_sim.spec.randomization import Randomization
+from forerun_sim.spec.randomization import INITIAL, Randomization
 
 _PARTS = 20
 """Steps from one end of the widest range to the other, where the step is not given."""
@@ -94,4 +94,6 @@ class Curriculum(Strict):
                 raise ValueError(f"quantities.{name}: '{group}' is there already, for all of them")
             if group == "inertia" and not self.quantities[name].relative:
                 raise ValueError(f"quantities.{name}: an inertia is a factor: add 'relative: true'")
+            if group in INITIAL and self.quantities[name].relative:
+                raise ValueError(f"quantities.{name}: an initial state is no factor: leave out 'relative'")
         return self

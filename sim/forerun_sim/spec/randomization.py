@@ -20,6 +20,8 @@ OF_CAMERAS = ("camera_shift", "camera_turn")
 """Quantities with a value for each axis of each camera."""
 NOT_OF_JOINTS = (*OF_LINKS, *OF_AXES, *OF_CAMERAS, "texture")
 """Quantities whose names are not joints'."""
+INITIAL = ("initial_position", "initial_velocity")
+"""What an episode begins with, in place of what its task says of the joint."""
 
 
 class Randomization(Strict):
@@ -36,7 +38,10 @@ class Randomization(Strict):
 
     Of pictures: ``camera_shift`` [m] and ``camera_turn`` [rad] along and about the axes of a camera's frame, by camera;
     ``light_direction`` (x, y, z towards the light), ``light_colour`` (r, g, b), ``light_strength`` (a factor); ``texture``, which
-    is added to the red, green and blue of a link, an object or ``ground`` (from 0 to 1), by their names."""
+    is added to the red, green and blue of a link, an object or ``ground`` (from 0 to 1), by their names.
+
+    ``initial_position`` and ``initial_velocity`` (never relative) are where a joint's episodes begin, in place of what the task
+    says of that joint."""
 
     mass: PerName | None = None
     inertia: PerName | None = None
@@ -83,6 +88,8 @@ class Randomization(Strict):
     light_colour: PerName | None = None
     light_strength: Distribution | None = None
     texture: PerName | None = None
+    initial_position: PerName | None = None
+    initial_velocity: PerName | None = None
 
     @field_validator(*OF_AXES)
     @classmethod
@@ -90,6 +97,14 @@ class Randomization(Strict):
         axes = OF_AXES[str(info.field_name)]
         if isinstance(value, dict) and not set(value) <= set(axes):
             raise ValueError(f"it has the axes {', '.join(axes)}, not {sorted(set(value) - set(axes))}")
+        return value
+
+    @field_validator(*INITIAL)
+    @classmethod
+    def _absolute(cls, value: PerName | None) -> PerName | None:
+        drawn = value.values() if isinstance(value, dict) else (value,) if value is not None else ()
+        if any(distribution.relative for distribution in drawn):
+            raise ValueError("an initial state has no nominal value that it could be a factor of: leave out 'relative'")
         return value
 
     @field_validator("inertia")

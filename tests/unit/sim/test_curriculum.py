@@ -224,3 +224,26 @@ def test_a_quantity_that_the_robot_lacks_and_a_task_without_success_are_refused(
     with pytest.raises(InputError, match="does not say what success is"):
         run_curriculum(bob(tasks={"idle": {}}), settings(), steady, folder=tmp_path / "run", episodes=1)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_curriculum_may_widen_where_episodes_begin() -> None:
+    spec = load_robot("cartpole")
+    quantities = {"initial_position.hinge": {"start": [-0.1, 0.1], "widest": [-3.2, 3.2], "step": 0.5}}
+    state = AutomaticRandomization(settings(quantities=quantities, buffer=1), seed=1)
+    practise(state, lambda quantity, value: True, 8)
+    low, high = state.ranges["initial_position.hinge"]
+    assert low < -0.5 and high > 0.5
+    plant = Plant(spec, randomization=learned_randomization(spec, state))
+    try:
+        begun = []
+        for episode in range(30):
+            plant.reset(episode)
+            begun.append(plant.parameters["initial_position.hinge"])
+            assert abs(plant.parameters["initial_position.slider"]) <= 0.2, "the slider begins as the task says"
+        assert min(begun) < -0.3 and max(begun) > 0.3 and all(low <= place <= high for place in begun)
+    finally:
+        plant.close()
+    with pytest.raises(InputError, match=r"initial_velocity.knee: the robot has: initial_velocity.slider"):
+        learned_randomization(
+            spec, AutomaticRandomization(settings(quantities={"initial_velocity.knee": {"start": [0, 0], "widest": [-1, 1]}}), 0)
+        )
