@@ -10,15 +10,14 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forerun.bench.double_pendulum import ROBOT, UNSEEN, load_split
-from forerun.bench.logs import as_trials, folder_of_logs
+from forerun.bench.logs import as_trials, fit, folder_of_logs
 from forerun.bench.records import Measurement, Options, Row
-from forerun_models.bundle import Bundle, load
+from forerun_models.bundle import Bundle
 from forerun_models.evaluation.kstep import cut
 from forerun_models.uncertainty import auroc, disagreement, evidence, surprise, unfamiliarity
 from forerun_models.uncertainty.familiarity import SECONDS
@@ -90,14 +89,14 @@ def measure(options: Options) -> Measurement:
     loaded = _simulated(split.robot, PAYLOAD)
     rows: list[Row] = []
     for seed in options.seeds:
-        real = _bundle(options, ROBOT, seed, lambda: split.train)
+        real = _learned(options, ROBOT, seed, lambda: split.train)
         familiar = signs(real, usual)
         for design, trials in others.items():
             rows.append(_row(seed, f"design {design}", real, familiar, signs(real, trials), settled=True))
         unseen = signs(real, split.validation)
         fast = unseen.where((unseen.speed > fastest).any(axis=1))
         rows.append(_row(seed, "unseen speed", real, familiar, fast, settled=False))
-        simulated = _bundle(options, SIMULATED, seed, partial(_collected, split.robot, seed))
+        simulated = _learned(options, SIMULATED, seed, partial(_collected, split.robot, seed))
         rows.append(_row(seed, "doubled payload", simulated, signs(simulated, plain), signs(simulated, loaded), settled=True))
     settings = {"seconds_of_evidence": SECONDS, "stride": STRIDE, "fastest_trained": fastest.tolist(), "payload": PAYLOAD}
     return Measurement("uncertainty", rows, settings)
@@ -141,28 +140,16 @@ def _mass(robot: RobotSpec) -> float:
     return float(robot_urdf(robot).links["lower"].mass)
 
 
+def _learned(options: Options, name: str, seed: int, trials: Callable[[], Sequence[Trial]]) -> Bundle:
+    """The shipped recipe ``name`` trained on ``trials``, which are not made where the training was kept."""
+    from forerun_models.recipe import load_recipe
+
+    kept = options.kept is not None and (options.kept / f"{name}-{seed}" / "weights.safetensors").is_file()
+    return fit([] if kept else trials(), load_robot(ROBOT), seed, options, load_recipe(name, ROBOT), name).bundle
+
+
 def _collected(robot: RobotSpec, seed: int) -> list[Trial]:
     from forerun_models.recipe import load_recipe
 
     settings = load_recipe(SIMULATED, robot.name).collection
     return [one.trial(robot) for one in collect(robot, episodes=settings.episodes, seed=seed, steps=settings.steps)]
-
-
-def _bundle(options: Options, recipe_name: str, seed: int, trials: Callable[[], Sequence[Trial]]) -> Bundle:
-    """A bundle of the shipped recipe, trained on ``trials``; a training that is kept is not repeated."""
-    import torch
-
-    from forerun_models.export import Provenance, export_bundle
-    from forerun_models.recipe import load_recipe
-    from forerun_models.training.run import load_run, train
-
-    torch.set_num_threads(1)
-    robot = load_robot(ROBOT)
-    recipe = load_recipe(recipe_name, robot.name)
-    folder: Path = (options.kept or options.work) / f"{recipe_name}-{seed}"
-    options.note(f"{recipe_name}, seed {seed}")
-    done = (folder / "weights.safetensors").is_file()
-    run = load_run(folder) if done else train(trials(), robot, recipe, seed, folder, resume=True)
-    out = options.work / f"{recipe_name}-{seed}.bundle"
-    export_bundle(out, run.model, robot, recipe, run.replay, Provenance(run.trained_on, seed, held_out=run.held_out))
-    return load(out)

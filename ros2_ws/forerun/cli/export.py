@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from forerun_sim.errors import InputError
+
 
 def command(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)],
@@ -16,22 +18,44 @@ def command(
     replay: Annotated[
         int | None, typer.Option(min=1, help="How many training trials go along for later fine-tuning; all if absent.")
     ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Task of the robot to plan for; the recipe's if absent. Repeat for a bundle each, OUT/TASK.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Export a trained model with its planner, or a learned agent, to a bundle, and check that it computes what the training did.
 
+    One world model serves every task of its robot: a bundle for another task needs no new data and no new training.
+
     Example: forerun export runs/cartpole --out bundles/cartpole
+
+    Example: forerun export runs/arms --task full --task acrobot --out bundles/arms
     """
+    console = Console(stderr=True)
+    chosen: list[str | None] = list(dict.fromkeys(task or [])) or [None]
+    if (run / "learn.yaml").is_file():
+        from forerun_models.export.agents import export_run
+
+        if task:
+            raise InputError(f"{run}: holds an agent that learned one task; --task is for runs of 'forerun train'")
+        with console.status("exporting"):
+            export_run(run, out)
+        _tell(out, console)
+        return
+    for name in chosen:
+        target = out if name is None or len(chosen) == 1 else out / name
+        with console.status("exporting"):
+            _export_model(run, target, recipe, replay, name)
+        _tell(target, console)
+
+
+def _tell(out: Path, console: Console) -> None:
+    """Loads the bundle, which checks it, and says what it is."""
     from forerun_models.bundle import load
 
-    console = Console(stderr=True)
-    with console.status("exporting"):
-        if (run / "learn.yaml").is_file():
-            from forerun_models.export.agents import export_run
-
-            export_run(run, out)
-        else:
-            _export_model(run, out, recipe, replay)
-        bundle = load(out)
+    bundle = load(out)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     kind = f"task {bundle.manifest.task}" if bundle.has_agent else "a model without a task (it cannot control)"
     console.print(
@@ -39,7 +63,7 @@ def command(
     )
 
 
-def _export_model(run: Path, out: Path, recipe: str | None, replay: int | None) -> None:
+def _export_model(run: Path, out: Path, recipe: str | None, replay: int | None, task: str | None) -> None:
     """The run of a ``forerun train``."""
     from forerun_models.export import Provenance, export_bundle
     from forerun_models.recipe import load_recipe
@@ -47,5 +71,9 @@ def _export_model(run: Path, out: Path, recipe: str | None, replay: int | None) 
 
     trained = load_run(run)
     settings = trained.recipe if recipe is None else load_recipe(recipe, trained.robot.name)
-    provenance = Provenance(trained.trained_on, trained.seed, {"held_out_error": min(e.best for e in trained.epochs)})
+    if task is not None:
+        trained.robot.task(task)
+        settings = settings.model_copy(update={"task": task})
+    metrics = {"held_out_error": min(epoch.best for epoch in trained.epochs)}
+    provenance = Provenance(trained.trained_on, trained.seed, metrics, held_out=trained.held_out)
     export_bundle(out, trained.model, trained.robot, settings, trained.replay[:replay], provenance)

@@ -40,6 +40,8 @@ def command(
     from forerun_models.recipe import load_recipe
     from forerun_models.training.curves import Curves
     from forerun_models.training.run import train
+    from forerun_models.training.schedule import choose
+    from forerun_sim.resources import available
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -53,6 +55,10 @@ def command(
         console.print(f"[yellow]note:[/] {text}")
     for text in warnings(trials, spec):
         console.print(f"[yellow]warning:[/] {escape(text)}")
+    if recipe is None and spec.name not in available("recipes"):
+        choice = choose(sum(len(trial) for trial in trials))
+        settings = choice.settings(settings)
+        console.print(f"no recipe for {spec.name}: the default one, kind {choice.kind}: {choice.reason}")
     with epoch_bar(console, f"training {spec.name}") as show, Curves(out / "tensorboard" if tensorboard else None) as curves:
 
         def on_epoch(epoch: Epoch, total: int) -> None:
