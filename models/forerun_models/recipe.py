@@ -71,6 +71,8 @@ class Training(Strict):
     the mirror image of each trial (all states and actions negated), for robots whose physics does not know left from right.
     ``yardstick`` of the errors of a rollout: how far the state moves in as many steps, so that the first steps weigh most; or a
     share of its spread that grows evenly from step to step, where noise hides what the first steps would tell.
+    ``choose``: of all epochs each member keeps its best one by held-out trials, or all keep their last, where the few trials that
+    can be held out are no judge.
     ``averaging``: what is judged and kept are weights averaged over the steps, which forget by this factor a step (0: none).
     """
 
@@ -86,6 +88,7 @@ class Training(Strict):
     gradient_norm: Positive = 10.0
     validation_horizon: Count = 25
     mirror: bool = False
+    choose: Literal["best", "last"] = "best"
     averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 

@@ -62,7 +62,7 @@ class Physical(WorldModel):
         robot: with effort-controlled joints and a fixed base; gives the bodies, and where friction and delay begin.
         features: of its states; sizes and statistics are used.
         members: E.
-        hidden: units of each of the network's two hidden layers.
+        hidden: units of each hidden layer: two of the network for accelerations, one of that for the noise.
         settings: of this kind of model.
 
     Raises:
@@ -98,7 +98,9 @@ class Physical(WorldModel):
         seen = 2 * features.angle_map.shape[1] + len(features.direct) + self.actions
         limits = torch.tensor([joint.effort or 1.0 for joint in robot.actuated])
         self.action_unit: Tensor = nn.Buffer(0.5 * limits, persistent=False)
-        self.network = Network([seen + 2 * joints + settings.context, hidden, hidden, joints + 2 * joints], members)
+        inputs = seen + 2 * joints + settings.context
+        self.network = Network([inputs, hidden, hidden, joints], members)
+        self.noise = Network([inputs, hidden, 2 * joints], members)
         self.recurrent = Recurrent(seen + joints + 2 * joints, settings.recurrent, members)
         self.reading = Network([settings.recurrent, 2 * joints + settings.context], members)
         # Units of innovations, and of what the network adds: what one step of the physics was off at first.
@@ -110,6 +112,7 @@ class Physical(WorldModel):
     def reset_parameters(self, generator: torch.Generator) -> None:
         """Draws the networks' weights anew. Physics starts from robot.yaml and the URDF, which is no matter of chance."""
         self.network.reset_parameters(generator, last=0.01)
+        self.noise.reset_parameters(generator, last=0.1)
         self.recurrent.reset_parameters(generator)
         self.reading.reset_parameters(generator, last=0.1)
 
@@ -121,7 +124,7 @@ class Physical(WorldModel):
         count = min(len(states), 2048)
         wide = [array[:count].expand(self.members, -1, -1, -1).unbind(2) for array in (states, actions)]
         belief = self._trusting(wide[0][-2], wide[1][:-1])
-        off = wide[0][-1] - self._logged(belief, *self._integrate(belief, wide[1][-1], self._physics())[:2])
+        off = wide[0][-1] - self._logged(belief, *self._integrate(belief, wide[1][-1], self._physics()))
         self.innovation.copy_(torch.sqrt((off**2).mean(dim=(0, 1))).clamp_min(1e-6))
 
     def begin(self, states: Sequence[Tensor], actions: Sequence[Tensor]) -> Memory:
@@ -132,7 +135,7 @@ class Physical(WorldModel):
         for number, (measured, action) in enumerate(zip(states[1:], actions, strict=True)):
             if number == 0:
                 belief = belief._replace(commands=torch.cat([action] * (self.reach - 1), dim=-1))
-            position, velocity, _ = self._integrate(belief, action, physics)
+            position, velocity = self._integrate(belief, action, physics)
             innovation = measured - self._logged(belief, position, velocity)
             corrected = torch.cat([position, velocity], dim=-1) + torch.bmm(innovation, self.gain)
             seen = torch.clamp(innovation / self.innovation, -_CLEAR, _CLEAR)
@@ -146,7 +149,10 @@ class Physical(WorldModel):
     def advance(self, memory: Memory, action: Tensor, kick: Tensor | None = None) -> tuple[Tensor, Tensor, Memory]:
         """One step on; see ``WorldModel``."""
         belief, physics = Belief(*memory[:4]), memory[4:]
-        position, velocity, log_variance = self._integrate(belief, action, physics)
+        # The likelihood teaches its own network alone: it would bend belief and context to tell the noise, not the motion.
+        inputs = torch.cat([self._seen(belief.position, belief.velocity, action), belief.context], dim=-1).detach()
+        log_variance = soft_bound(self.noise(inputs)) + 2 * torch.log(self.features.target_std)
+        position, velocity = self._integrate(belief, action, physics)
         logged = self._logged(belief, position, velocity)
         if kick is not None:
             noise = kick * torch.exp(0.5 * log_variance)
@@ -162,12 +168,12 @@ class Physical(WorldModel):
 
     def decaying(self) -> list[nn.Parameter]:
         """The networks' weights; a logarithm of 0 would be no smaller mass or friction."""
-        return [*self.network.parameters(), *self.recurrent.parameters(), *self.reading.parameters()]
+        return [*self.network.parameters(), *self.noise.parameters(), *self.recurrent.parameters(), *self.reading.parameters()]
 
     @torch.no_grad()
     def scale_variance(self, log_ratio: Tensor) -> None:
         """Adds ``log_ratio`` [E, 1, S] to the last bias of the log-variances."""
-        self.network.biases[-1][..., self.joints :] += log_ratio
+        self.noise.biases[-1] += log_ratio
 
     def _physics(self) -> Memory:
         """What the parameters make of the equations of motion, once a rollout."""
@@ -182,8 +188,8 @@ class Physical(WorldModel):
         context = none.expand(*none.shape[:-1], self.reading.biases[-1].shape[-1])
         return Belief(position, velocity, torch.cat(given, dim=-1), context)
 
-    def _integrate(self, belief: Belief, action: Tensor, physics: Memory) -> tuple[Tensor, Tensor, Tensor]:
-        """Positions and velocities [E, N, J] one control step later, and the log-variance [E, N, S] of what is logged then.
+    def _integrate(self, belief: Belief, action: Tensor, physics: Memory) -> tuple[Tensor, Tensor]:
+        """Positions and velocities [E, N, J] one control step later.
 
         Friction is steep at rest, so it is taken at the end of each substep, linearised about its beginning.
         """
@@ -193,8 +199,9 @@ class Physical(WorldModel):
         # [substeps, E, N, J]: in each part of a step the last commands act with other weights.
         efforts = (self.drive.transpose(0, 1)[:, :, None] * given).sum(dim=3) @ self.route
         scale, torque = torch.exp(context[..., :joints]), context[..., joints : 2 * joints] * self.torque_unit
-        output = self.network(torch.cat([self._seen(position, velocity, action), context], dim=-1))
-        added = output[..., :joints] * (self.innovation[joints:] / self.period)
+        added = self.network(torch.cat([self._seen(position, velocity, action), context], dim=-1)) * (
+            self.innovation[joints:] / self.period
+        )
         for effort in efforts.unbind(0):
             mass, bias = self.body(physics[0], position, velocity)
             opposing, slope = self.friction(physics[1:], velocity, effort, scale)
@@ -204,9 +211,7 @@ class Physical(WorldModel):
             position = position + step * (velocity + 0.5 * change)
             velocity = velocity + change
         fastest = self.features.fastest[joints:]
-        velocity = torch.clamp(velocity, min=-fastest, max=fastest)
-        log_variance = soft_bound(output[..., joints:]) + 2 * torch.log(self.features.target_std)
-        return position, velocity, log_variance
+        return position, torch.clamp(velocity, min=-fastest, max=fastest)
 
     def _logged(self, before: Belief, position: Tensor, velocity: Tensor) -> Tensor:
         """What the sensors say [E, N, S] at a position and velocity [E, N, J]: velocities as they were a part of the step ago."""

@@ -21,7 +21,7 @@ from forerun_models.dynamics.model import WorldModel
 from forerun_models.recipe import Training
 from forerun_models.training.windows import Windows
 
-_VALIDATION_WINDOWS = 2000
+_VALIDATION_WINDOWS = 1000
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ class Trainer:
         trained = {name: p.detach().clone() for name, p in self.model.named_parameters()}
         self._take(self.progress.average)
         errors = self.validate()
-        better = errors < self.progress.best
+        better = errors < self.progress.best if self.settings.choose == "best" else torch.full_like(errors, 1.0, dtype=torch.bool)
         if not self.progress.best_weights:
             self.progress.best_weights = {name: p.detach().clone() for name, p in self.model.named_parameters()}
         for name, parameter in self.model.named_parameters():

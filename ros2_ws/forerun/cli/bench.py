@@ -47,6 +47,7 @@ class Subject(str, Enum):
     identify = "identify"
     so101 = "so101"
     logs = "logs"
+    ablation = "ablation"
     deployment = "deployment"
     demo = "demo"
 
@@ -73,7 +74,9 @@ def command(
     ] = None,
     keep: Annotated[
         Path | None,
-        typer.Option(help="Folder of pets' and sac's trainings and episodes; a stopped run goes on there.", show_default=False),
+        typer.Option(
+            help="Folder of pets', sac's and the logs' trainings and episodes; a stopped run goes on there.", show_default=False
+        ),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Real-robot logs; $FORERUN_DATA or ../shared/data if absent.", show_default=False)
@@ -85,7 +88,8 @@ def command(
     seconds a row; delay controls robots whose commands come late, and logs and so101 train on real-robot logs, minutes each, and
     identify fits simulators, a quarter of an hour; deployment lets agents learn and runs them over ROS 2, minutes a row; demo
     runs the whole loop, minutes a seed; pets trains and runs PETS' setting of the cartpole, half an hour; sac lets agents learn
-    beside Stable-Baselines3's, half an hour. all leaves out what is not on this machine, and says so.
+    beside Stable-Baselines3's, half an hour; ablation trains the double pendulum's recipe in many variants, an hour and only when
+    asked for by name. all leaves out what is not on this machine, and says so.
 
     \b
     Example:
@@ -95,7 +99,8 @@ def command(
     from forerun.bench.records import Options, Unavailable, append, provenance
 
     terminal = console(json_file)
-    chosen = [one for one in Subject if one is not Subject.all] if subject is Subject.all else [subject]
+    quick = [one for one in Subject if one not in (Subject.all, Subject.ablation)]
+    chosen = quick if subject is Subject.all else [subject]
     logs = data or Path(os.environ.get("FORERUN_DATA", "../shared/data"))
     rows = tuple(filter(None, (only or "").split(",")))
     called = shlex.join(["forerun", *sys.argv[1:]])

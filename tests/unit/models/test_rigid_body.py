@@ -100,7 +100,7 @@ def test_the_delay_of_a_robot_is_learned_from_its_trials() -> None:
     for parameter in found.parameters():
         parameter.requires_grad_(parameter is found.drive)
     phases = (Phase(epochs=1, horizon=1),)
-    training = Training(batch=64, steps_per_epoch=40, phases=phases, learning_rate=0.05, validation_horizon=1)
+    training = Training(batch=32, steps_per_epoch=30, phases=phases, learning_rate=0.05, validation_horizon=1)
     Trainer(found, [Source(windows)], windows, training, 0).epoch()
     assert found.drive.detach().mean(dim=(0, 1)).argmax(dim=0).tolist() == [1, 1], "one control step late, both joints"
 
@@ -121,7 +121,7 @@ def test_a_model_that_follows_its_own_predictions_believes_what_it_believed() ->
 def test_bundles_predict_and_plan_as_the_model_does(tmp_path: Path) -> None:
     ours, robot = model(), load_robot(ROBOT)
     recipe = Recipe(robot=ROBOT, model=SMALL, planner=Planner(horizon=2, samples=16, iterations=1, elites=2))
-    export_bundle(tmp_path / "bundle", ours, robot, recipe, trials(), Provenance({}, 0))
+    export_bundle(tmp_path / "bundle", ours, robot, recipe, trials()[:1], Provenance({}, 0))
     bundle = load(tmp_path / "bundle")
     states, actions = Windows(trials(), 4, 10).cut(torch.arange(6))
     predicted = bundle.rollout(states[:, :4].numpy(), actions[:, :3].numpy(), actions[:, 3:].numpy())
@@ -165,6 +165,18 @@ def test_a_killed_training_goes_on_bit_by_bit(tmp_path: Path) -> None:
     train(trials(), robot, recipe, 0, tmp_path / "broken", resume=True)
     again = load_run(tmp_path / "broken").model.state_dict()
     assert all(torch.equal(value, again[name]) for name, value in whole.model.state_dict().items())
+
+
+def test_the_last_weights_stay_where_the_held_out_trials_are_no_judge() -> None:
+    windows, found = Windows(trials(), 4, 2), model()
+    phases = (Phase(epochs=1, horizon=2),)
+    training = Training(batch=8, steps_per_epoch=1, phases=phases, validation_horizon=2, choose="last", patience=1)
+    trainer = Trainer(found, [Source(windows)], windows, training, 0)
+    trainer.progress.best.zero_()
+    trainer.epoch()
+    trained = found.drive.detach().clone()
+    trainer.restore_best()
+    assert torch.equal(found.drive, trained)
 
 
 def test_robots_without_such_physics_are_refused() -> None:
