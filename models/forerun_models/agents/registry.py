@@ -16,6 +16,7 @@ AGENTS = {
     "dreamer": "forerun_models.agents.dreamer.agent:DreamerAgent",
     "dyna-q": "forerun_models.agents.dyna_q:DynaQ",
     "mbpo": "forerun_models.agents.mbpo.agent:MbpoAgent",
+    "mpc": "forerun_models.agents.mpc:MpcAgent",
     "q-learning": "forerun_models.agents.q_learning:QLearning",
     "random": "forerun_models.agents.random:RandomAgent",
     "sac": "forerun_models.agents.sac.agent:SacAgent",

@@ -28,17 +28,28 @@ class FeatureMap(nn.Module):
         bounded: numbers whose predictions stay near the training data.
         actions: A.
         history: K, rows that the network sees.
+        pairs: whether each number of the newest state enters also times each other one and times each action.
     """
 
-    def __init__(self, angles: Tensor, speeds: Tensor, direct: Sequence[int], bounded: Sequence[int], actions: int, history: int):
+    def __init__(
+        self,
+        angles: Tensor,
+        speeds: Tensor,
+        direct: Sequence[int],
+        bounded: Sequence[int],
+        actions: int,
+        history: int,
+        pairs: bool = False,
+    ):
         super().__init__()
         self.state_size, self.actions, self.history = len(angles), actions, history
         self.direct, self.bounded = list(direct), list(bounded)
         self.angle_map: Tensor = nn.Buffer(angles)
         self.speed_map: Tensor = nn.Buffer(speeds)
         self.products = 2 * angles.shape[1] * (speeds.shape[1] + actions)
+        self.pairs = self.state_size * (self.state_size + actions) if pairs else 0
         newest = 2 * angles.shape[1] + speeds.shape[1] + len(self.direct)
-        self.size = newest + (history - 1) * self.state_size + history * actions + self.products
+        self.size = newest + (history - 1) * self.state_size + history * actions + self.products + self.pairs
         self.input_mean: Tensor = nn.Buffer(torch.zeros(self.size))
         self.input_std: Tensor = nn.Buffer(torch.ones(self.size))
         self.target_mean: Tensor = nn.Buffer(torch.zeros(self.state_size))
@@ -66,6 +77,9 @@ class FeatureMap(nn.Module):
         parts += list(actions)
         drive = torch.cat([square, actions[-1]], dim=-1)
         parts.append((wave[..., :, None] * drive[..., None, :]).flatten(-2))
+        if self.pairs:
+            every = torch.cat([newest, actions[-1]], dim=-1)
+            parts.append((every[..., :, None] * newest[..., None, :]).flatten(-2))
         return torch.cat(parts, dim=-1)
 
     def inputs(self, states: Sequence[Tensor], actions: Sequence[Tensor]) -> Tensor:
@@ -115,17 +129,19 @@ class Features(FeatureMap):
 
 
 class Vectors(FeatureMap):
-    """Of states of which nothing is known but their size, such as the observations of any environment: they enter as they are,
-    and all are bounded.
+    """Of states of which nothing is known but their size, such as the observations of any environment: all are bounded.
 
     Args:
         size: S.
         actions: A.
         history: K, rows that the network sees.
+        mechanical: whether what the equations of motion of mechanisms are made of enters beside the numbers themselves: their
+            sines and cosines, also times the actions, and the products of any two.
     """
 
-    def __init__(self, size: int, actions: int, history: int = 1):
-        super().__init__(torch.zeros(size, 0), torch.zeros(size, 0), range(size), range(size), actions, history)
+    def __init__(self, size: int, actions: int, history: int = 1, mechanical: bool = False):
+        waves = torch.eye(size) if mechanical else torch.zeros(size, 0)
+        super().__init__(waves, torch.zeros(size, 0), range(size), range(size), actions, history, mechanical)
 
 
 def _angles(continuous: Sequence[bool]) -> Tensor:

@@ -9,7 +9,8 @@ from forerun_models.dynamics.features import FeatureMap
 
 
 class Columns:
-    """The inputs [sin, cos, squares, K - 1 rows of (state, action), newest state, action, one, products], as numbers of columns.
+    """The inputs [sin, cos, squares, K - 1 rows of (state, action), newest state, action, one, products, pairs], as
+    numbers of columns.
 
     Attributes:
         window: where the oldest row begins.
@@ -28,7 +29,7 @@ class Columns:
         self.newest = self.window + (features.history - 1) * self._row
         self._action = self.newest + self._size
         self.one = self._action + features.actions
-        self.count = self.one + 1 + features.products
+        self.count = self.one + 1 + features.products + features.pairs
 
     @torch.no_grad()
     def fold(self) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,8 @@ from forerun_sim.tasks import TaskFunction
 Reward = Callable[[Any, Any, Any, Tensor], Tensor]
 """(state reached [..., S], action [..., A], previous action [..., A], goal [G]) -> [...], physical units. States and actions are
 tensors or ``Rows``."""
+Transition = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(state before [..., S], action [..., A], state reached [..., S]) -> reward [...]."""
 Done = Callable[[Any], Tensor]
 Value = Callable[[Tensor, Tensor], Tensor]
 """(state [..., S], goal [G]) -> what can still be earned from there [...]."""
@@ -40,6 +42,8 @@ class Problem:
         substeps: commands a control period.
         value: at the horizon, None for nothing.
         policy: whose actions are tried, None for none.
+        transition: the reward of a whole step, which sampling planners take in place of ``reward`` where it is given; needs
+            ``plain``, and its actions may lack the axis of the members.
     """
 
     reward: Reward
@@ -55,6 +59,7 @@ class Problem:
     plain: bool = False
     value: Value | None = None
     policy: Policy | None = None
+    transition: Transition | None = None
 
     @property
     def state_size(self) -> int:

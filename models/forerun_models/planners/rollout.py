@@ -52,6 +52,7 @@ class Rollout(ParticleRollout):
         features, size = ensemble.features, ensemble.state_size
         super().__init__(len(chosen), features.history, size, propagation, aleatoric)
         columns = Columns(features)
+        self.pairs = features.pairs
         self._window = columns.window
         self._row = size + features.actions
         fold, constant = columns.fold()
@@ -114,13 +115,17 @@ class Rollout(ParticleRollout):
         """The rows that ``Columns`` describes."""
         newest, window, one = particles
         rows = [newest, action, one] if window is None else [window, newest, action, one]
+        if self.pairs:
+            every = torch.cat([newest, action], dim=2)
+            rows.append((every[:, :, :, None] * newest[:, :, None]).flatten(2, 3))
         if not self.angles.shape[0]:
             return torch.cat(rows, dim=2)
         speed = self.speeds @ newest
         wave, square = torch.sin(self.angles @ newest + self.quarter), speed * speed
         drive = torch.cat([square, action], dim=2)
         products = (wave[:, :, :, None] * drive[:, :, None]).flatten(2, 3)
-        return torch.cat([wave, square, *rows, products], dim=2)
+        after = [products, rows.pop()] if self.pairs else [products]
+        return torch.cat([wave, square, *rows, *after], dim=2)
 
     def _following(self, straight: Tensor, output: Tensor, kick: Tensor | None) -> Tensor:
         if self.aleatoric:

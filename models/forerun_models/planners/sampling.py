@@ -237,7 +237,7 @@ class SamplingPlanner(nn.Module):
         if kicks is not None:
             kicks = kicks[..., None, :].expand(*kicks.shape[:-1], count, copies).flatten(-2)
         particles = self.rollout(now.states, now.past, acting, kicks)
-        values = self._returns(particles, given, before, now.goal)
+        values = self._returns(particles, given, before, now)
         if copies > 1:
             values = values.reshape(-1, count, copies).mean(dim=2)
             particles = particles.reshape(*particles.shape[:-1], count, copies).mean(dim=-1)
@@ -245,17 +245,22 @@ class SamplingPlanner(nn.Module):
         values = _ranked(values).min(dim=0).values if settings.ensemble == "worst" else values.mean(dim=0)
         centre = particles.mean(dim=1, keepdim=True)
         spread = torch.sqrt((((particles - centre) / self.state_std) ** 2).mean(dim=(1, 2)))
-        if settings.disagreement_weight > 0:
+        if settings.disagreement_weight != 0:
             values = values - settings.disagreement_weight * spread.sum(dim=0)
         return _ranked(values), particles, spread
 
-    def _returns(self, particles: Tensor, given: Tensor, before: Tensor, goal: Tensor) -> Tensor:
+    def _returns(self, particles: Tensor, given: Tensor, before: Tensor, now: Situation) -> Tensor:
         """Returns [M, N] along the particles [H, M, S, N] under commands and those before them [H, A, N]."""
-        problem, over = self.problem, None
+        problem, goal, over = self.problem, now.goal, None
         action, previous = problem.along(given[:, None]), problem.along(before[:, None])
-        if problem.done is not None or problem.value is not None:
+        if problem.done is not None or problem.value is not None or problem.transition is not None:
             particles = self.rollout.by_particle(particles)
-        rewards = problem.reward(problem.along(particles), action, previous, goal)
+        if problem.transition is not None:
+            reached = problem.along(particles)
+            left = torch.cat([now.states[-1].expand(1, *reached.shape[1:]), reached[:-1]])
+            rewards = problem.transition(left, action, reached)
+        else:
+            rewards = problem.reward(problem.along(particles), action, previous, goal)
         if problem.done is not None:
             ended = problem.done(problem.along(particles)).to(rewards.dtype)
             count = torch.cumsum(ended, dim=0)

@@ -1,0 +1,190 @@
+"""Planning in a learned model (PETS, Chua et al. 2018, with iCEM): the agent that needs the fewest steps of its environment.
+
+    repeat: plan from the observation in the model; do the first action; every few steps, fit the model to all that was seen
+
+Nothing is learned but the model: the planner is the one of the robots' bundles, over observations instead of states.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from forerun_models.agents.base import Action, Actor, Agent, EnvSpec, Observation, Step
+from forerun_models.agents.buffer import Buffer
+from forerun_models.agents.environment_model import EnvironmentModel, EnvironmentSettings
+from forerun_models.agents.known_rewards import known_reward
+from forerun_models.agents.model_fit import fit
+from forerun_models.planners.decide import Decider
+from forerun_models.planners.problem import Problem
+from forerun_models.planners.rollout import Propagation
+from forerun_models.planners.sampling import SamplingPlanner
+from forerun_models.planners.vectors import VectorRollout
+from forerun_models.recipe import Count, Planner
+from forerun_sim.errors import InputError
+from forerun_sim.spec import Strict
+
+_PROPAGATION: dict[str, Propagation] = {"ts1": "switch", "tsinf": "stay", "mean": "mean", "worst": "stay"}
+
+
+class MpcSettings(Strict):
+    """``reward``: ``known`` takes the environment's own reward (``agents/known_rewards.py``), ``learned`` learns it, ``auto``
+    takes the known one where there is one. The first ``warmup`` steps are random, each action held for ``hold`` steps; from then
+    on the model is fitted every ``train_every`` steps to the newest ``capacity`` ones. ``curiosity`` rewards plans, while
+    learning, by the members' disagreement at each step."""
+
+    model: EnvironmentSettings = EnvironmentSettings()
+    planner: Planner = Planner(horizon=30, samples=64, elites=8, std=0.8, keep=0.5)
+    reward: Literal["auto", "known", "learned"] = "auto"
+    warmup: Count = 200
+    hold: Count = 4
+    train_every: Count = 200
+    capacity: Count = 200_000
+    curiosity: Annotated[float, Field(ge=0)] = 0.0
+
+    @model_validator(mode="after")
+    def _plans_by_sampling(self) -> MpcSettings:
+        if self.planner.kind == "ilqr":
+            raise ValueError("planner.kind 'ilqr' plans for robots alone; choose icem, cem, mppi or random")
+        return self
+
+
+class MpcAgent(Agent):
+    """Plans at every step in the model of ``EnvironmentModel``.
+
+    Raises:
+        InputError: ``reward`` is ``known`` where no reward is.
+    """
+
+    Settings = MpcSettings
+
+    def __init__(self, env: EnvSpec, settings: MpcSettings, seed: int, device: str = "cpu") -> None:
+        super().__init__(env, settings, seed, device)
+        self.settings: MpcSettings = settings
+        size = env.observation_shape[0]
+        known = known_reward(env.id)
+        if known is None and settings.reward == "known":
+            raise InputError(f"reward: no reward of '{env.id}' is known (agents/known_rewards.py); set 'reward: learned'")
+        reward = None if settings.reward == "learned" else known
+        self.model = EnvironmentModel(size, env.action_size, settings.model, seed, reward)
+        self.buffer = Buffer(settings.capacity, (size,), np.float32, env.action_size)
+        self.generator = torch.Generator().manual_seed(seed)
+        self._steps = 0
+        self._planners: dict[bool, SamplingPlanner] = {}
+
+    def actor(self, explore: bool) -> Actor:
+        return MpcActor(self, explore)
+
+    def planner(self, explore: bool) -> SamplingPlanner | None:
+        """The planner in the newest model; None before the first fit."""
+        if not self.model.fitted:
+            return None
+        if explore not in self._planners:
+            self._planners[explore] = self._make_planner(self.settings.curiosity if explore else 0.0)
+        return self._planners[explore]
+
+    def _make_planner(self, curiosity: float) -> SamplingPlanner:
+        model, settings, size = self.model, self.settings.planner, self.env.action_size
+        settings = settings.model_copy(update={"disagreement_weight": settings.disagreement_weight - curiosity})
+        rollout = VectorRollout(model.dynamics, settings.members, _PROPAGATION[settings.ensemble], settings.aleatoric)
+        limits = torch.ones(size)
+        problem = Problem(
+            reward=_unused,
+            done=self._done if model.ends else None,
+            lower=-limits,
+            upper=limits,
+            slew=limits * torch.inf,
+            continuous=torch.zeros(0, dtype=torch.bool),
+            state_std=model.dynamics.features.state_std,
+            goal_size=0,
+            period=self.period,
+            plain=True,
+            transition=self._reward,
+        )
+        return SamplingPlanner(rollout, problem, settings).eval()
+
+    @property
+    def period(self) -> float:
+        """Seconds a step; 1 where the environment does not say."""
+        return self.env.period or 1.0
+
+    def _reward(self, before: Tensor, action: Tensor, after: Tensor) -> Tensor:
+        if self.model.known_reward is not None:
+            return self.model.known_reward(before, action, after)
+        wide = [tensor.expand(*after.shape[:-1], -1).transpose(0, 1) for tensor in (before, action, after)]
+        expected = self.model.rewards(*(tensor.flatten(1, 2) for tensor in wide))
+        return expected.reshape(len(expected), after.shape[0], after.shape[2]).transpose(0, 1)
+
+    def _done(self, after: Tensor) -> Tensor:
+        ended = self.model.endings(after.transpose(0, 1).flatten(1, 2))
+        return ended.reshape(len(ended), after.shape[0], after.shape[2]).transpose(0, 1)
+
+    def observe(self, step: Step) -> None:
+        self.buffer.add(step)
+
+    def update(self) -> dict[str, float]:
+        self._steps += 1
+        settings = self.settings
+        if self._steps < settings.warmup or (self._steps - settings.warmup) % settings.train_every:
+            return {}
+        self._planners = {}
+        return fit(self.model, self.buffer.all(), self.generator)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "buffer": self.buffer.state_dict(),
+            "generator": self.generator.get_state(),
+            "steps": self._steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        # The elites are chosen anew at every fit, and may be fewer than the members.
+        self.model.load_state_dict(state["model"])
+        self.buffer.load_state_dict(state["buffer"])
+        self.generator.set_state(state["generator"])
+        self._steps = state["steps"]
+        self._planners = {}
+
+
+class MpcActor(Actor):
+    """Plans at every step, each plan starting from the last one; before there is a model, holds random actions for a while."""
+
+    def __init__(self, agent: MpcAgent, explore: bool) -> None:
+        self._agent, self._explore = agent, explore
+        self.reset(0)
+
+    def reset(self, seed: int) -> None:
+        self._random = np.random.default_rng(seed)
+        self._decider: Decider | None = None
+        self._held = np.zeros(self._agent.env.action_size, np.float32)
+        self._left = 0
+        self._seed = seed
+
+    def act(self, observation: Observation) -> Action:
+        planner = self._agent.planner(self._explore)
+        if planner is None:
+            return self._random_action()
+        first = self._decider is None
+        if self._decider is None:
+            self._decider = Decider(planner, self._seed)
+        self._decider.planner = planner
+        history = np.concatenate([observation, np.zeros(self._agent.env.action_size, np.float32)])
+        decision = self._decider.decide(history[None], np.zeros(0, np.float32), 0.0 if first else self._agent.period)
+        action: Action = decision.plan[0].copy()
+        return action
+
+    def _random_action(self) -> Action:
+        if self._left == 0:
+            self._held = self._random.uniform(-1, 1, len(self._held)).astype(np.float32)
+            self._left = self._agent.settings.hold
+        self._left -= 1
+        return self._held
+
+
+def _unused(*_: Any) -> Tensor:
+    raise AssertionError("the reward of the whole step counts")
