@@ -14,14 +14,15 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from forerun_models.agents.advice import no_value, one_model, rollouts_too_long, told
 from forerun_models.agents.base import Action, Actor, Agent, EnvSpec, Observation, Step
 from forerun_models.agents.buffer import Buffer
 from forerun_models.agents.environment_model import EnvironmentModel, EnvironmentSettings
 from forerun_models.agents.known_rewards import known_reward
 from forerun_models.agents.model_fit import fit
 from forerun_models.planners.decide import Decider
+from forerun_models.planners.particles import Propagation
 from forerun_models.planners.problem import Problem
-from forerun_models.planners.rollout import Propagation
 from forerun_models.planners.sampling import SamplingPlanner
 from forerun_models.planners.vectors import VectorRollout
 from forerun_models.recipe import Count, Planner
@@ -74,6 +75,7 @@ class MpcAgent(Agent):
         self.buffer = Buffer(settings.capacity, (size,), np.float32, env.action_size)
         self.generator = torch.Generator().manual_seed(seed)
         self._steps = 0
+        self._error = 0.0
         self._planners: dict[bool, SamplingPlanner] = {}
 
     def actor(self, explore: bool) -> Actor:
@@ -132,7 +134,17 @@ class MpcAgent(Agent):
         if self._steps < settings.warmup or (self._steps - settings.warmup) % settings.train_every:
             return {}
         self._planners = {}
-        return fit(self.model, self.buffer.all(), self.generator)
+        metrics = fit(self.model, self.buffer.all(), self.generator)
+        self._error = metrics["model_error"]
+        return metrics
+
+    def advice(self) -> list[str]:
+        horizon = self.settings.planner.horizon
+        return told(
+            one_model(self.settings.planner.members or self.settings.model.elites, "model.members"),
+            no_value(horizon, self.env.horizon, False, "planner.horizon"),
+            rollouts_too_long(horizon, self._error, "planner.horizon"),
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -140,14 +152,14 @@ class MpcAgent(Agent):
             "buffer": self.buffer.state_dict(),
             "generator": self.generator.get_state(),
             "steps": self._steps,
+            "error": self._error,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        # The elites are chosen anew at every fit, and may be fewer than the members.
         self.model.load_state_dict(state["model"])
         self.buffer.load_state_dict(state["buffer"])
         self.generator.set_state(state["generator"])
-        self._steps = state["steps"]
+        self._steps, self._error = state["steps"], state["error"]
         self._planners = {}
 
 
