@@ -25,6 +25,15 @@ class Learner:
         self.model, self._norm, self._generator = model, gradient_norm, generator
         self._optimizer = torch.optim.Adam(model.parameters(), rate, fused=True)
 
+    @property
+    def rate(self) -> float:
+        """The learning rate now."""
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    @rate.setter
+    def rate(self, value: float) -> None:
+        self._optimizer.param_groups[0]["lr"] = value
+
     def step(self, runs: Sequences) -> tuple[Filtered, dict[str, float]]:
         """One step on ``runs``; the states that they led to, and the terms of the loss by name."""
         filtered = self.model.observe(runs, self._generator)

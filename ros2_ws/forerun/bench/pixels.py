@@ -24,6 +24,8 @@ UPDATES = 300
 SEEN, AHEAD = 10, (1, 5, 10, 25, 50)
 """Pictures that lead up to a prediction, and steps ahead."""
 WINDOWS = 64
+DRAWS = 8
+"""Imagined futures whose mean is the expected picture."""
 SMOOTH = 8
 """Steps for which an action stays, so that the pendulum swings."""
 
@@ -40,7 +42,13 @@ def measure(options: Options) -> Measurement:
     for seed in options.seeds:
         options.note(f"pixels: seed {seed}")
         rows.append(_row(settings, seed))  # type: ignore[arg-type]
-    told = {"environment": ENVIRONMENT, "camera": CAMERA, "recipe": settings.model_dump(mode="json"), "windows": WINDOWS}
+    told = {
+        "environment": ENVIRONMENT,
+        "camera": CAMERA,
+        "recipe": settings.model_dump(mode="json"),
+        "windows": WINDOWS,
+        "draws": DRAWS,
+    }
     return Measurement("pixels", rows, told | {"episodes": EPISODES, "tested": TESTED, "seen": SEEN})
 
 
@@ -99,7 +107,8 @@ def record(episodes: Sequence[int], seed: int) -> Buffer:
 
 
 def foresee(model: WorldModel, windows: dict[str, NDArray[Any]], seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """True pictures [N, SEEN + H, *shape] of ``windows``, and those [N, H, *shape] expected open loop after SEEN of them."""
+    """True pictures [N, SEEN + H, *shape] of ``windows``, and those [N, H, *shape] expected open loop after SEEN of them,
+    the mean of DRAWS."""
     import torch
 
     from forerun_models.agents.dreamer.runs import runs_of
@@ -109,5 +118,6 @@ def foresee(model: WorldModel, windows: dict[str, NDArray[Any]], seed: int) -> t
     runs, generator = runs_of(windows, None, "cpu"), torch.Generator().manual_seed(seed)
     with torch.no_grad():
         states = model.observe(Sequences(*(part[:, :SEEN] for part in runs)), generator).states
-        predicted = model.predict(State(states.h[:, -1], states.z[:, -1]), runs.action[:, SEEN:], generator)
+        last = State(states.h[:, -1], states.z[:, -1])
+        predicted = torch.stack([model.predict(last, runs.action[:, SEEN:], generator) for _ in range(DRAWS)]).mean(0)
     return runs.observation.numpy().astype(np.float32), predicted.numpy()

@@ -46,6 +46,7 @@ class Subject(str, Enum):
     sac = "sac"
     identify = "identify"
     so101 = "so101"
+    latent = "latent"
     logs = "logs"
     ablation = "ablation"
     deployment = "deployment"
@@ -85,7 +86,7 @@ def command(
     """Measure and add the figures to CSV tables, with settings, seed, machine, commit and command.
 
     simulator, environments, training, agents and bags take a minute each, pixels and swap a few, planner 15, loop 18 at 60
-    seconds a row; delay controls robots whose commands come late, and logs and so101 train on real-robot logs, minutes each, and
+    seconds a row; delay controls robots whose commands come late; logs, latent and so101 train on real-robot logs, minutes each;
     identify fits simulators, a quarter of an hour; deployment lets agents learn and runs them over ROS 2, minutes a row; demo
     runs the whole loop, minutes a seed; pets trains and runs PETS' setting of the cartpole, half an hour; sac lets agents learn
     beside Stable-Baselines3's, half an hour; ablation trains the double pendulum's recipe in many variants, an hour and only when
