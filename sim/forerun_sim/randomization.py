@@ -168,6 +168,7 @@ class Sampler:
                 self._groups.append((group, value if isinstance(value, dict) else None, names))
         columns = np.array(chosen).reshape(-1, 5).T
         self._places = np.where(columns[0] < 0, self._size - 1 - columns[0], columns[0]).astype(int)
+        self._normal = bool((columns[0] < 0).any())
         self._offsets, self._spans, self._factors, self._floors = columns[1:]
 
     def sample(self, seed: int, episode: int) -> Parameters:
@@ -176,7 +177,9 @@ class Sampler:
         if not self._groups:
             return plant
         rng = stream(seed, episode, "parameters")
-        numbers = np.concatenate((rng.random(self._size), rng.standard_normal(self._size)))
+        numbers = rng.random(self._size)
+        if self._normal:
+            numbers = np.concatenate((numbers, rng.standard_normal(self._size)))
         drawn = self._offsets + self._spans * numbers[self._places]
         for index, place, low, span in self._logarithmic:  # by the C library, whose last digit no processor changes
             drawn[index] = low * math.exp(span * numbers[place])

@@ -64,11 +64,19 @@ class BulletCameras:
         self.surfaces = tuple(dict.fromkeys(surface.name for surface in self._drawn))
         self._coloured = True
         self._light: dict[str, Any] = {}
+        self._parameters: Parameters | None = None
         self._mounts: dict[str, tuple[Matrix, Matrix]] = {}
         self._lenses = {name: lens_of(camera) for name, camera in cameras.items()}
 
     def reset(self, parameters: Parameters) -> None:
-        """Takes over where the cameras stand, the light, and the colours."""
+        """Takes over where the cameras stand, the light, and the colours; but for the colours when the first picture is taken."""
+        self._parameters = parameters
+        changed = any(parameters.texture.values())
+        if changed or self._coloured:
+            self._colour(parameters.texture)
+        self._coloured = changed
+
+    def _mount(self, parameters: Parameters) -> None:
         towards = [parameters.light_direction[axis] for axis in "xyz"]
         towards = towards if max(map(abs, towards)) > _SMALLEST else [0.0, 0.0, 1.0]
         self._light = light_of(towards, [parameters.light_colour[channel] for channel in "rgb"], parameters.light_strength)
@@ -77,10 +85,6 @@ class BulletCameras:
             roll, pitch, yaw = (parameters.camera_turn[f"{name}.{axis}"] for axis in "xyz")
             axes = rotation(camera.angles)
             self._mounts[name] = (np.array(camera.position) + axes @ shift, axes @ rotation((roll, pitch, yaw)))
-        changed = any(parameters.texture.values())
-        if changed or self._coloured:
-            self._colour(parameters.texture)
-        self._coloured = changed
 
     def _colour(self, texture: Mapping[str, float]) -> None:
         for surface in self._drawn:
@@ -90,6 +94,9 @@ class BulletCameras:
 
     def picture(self, name: str) -> Image:
         """What camera ``name`` sees now."""
+        if self._parameters is not None:
+            self._mount(self._parameters)
+            self._parameters = None
         camera, (place, axes) = self._cameras[name], self._mounts[name]
         origin, turn = self._frame(camera.link)
         eye, looking = origin + turn @ place, turn @ axes

@@ -26,12 +26,13 @@ class History:
         self._offsets: tuple[int, ...] = (0,)
         self._patterns: dict[tuple[int, int | None], tuple[int, ...]] = {}
 
-    def reset(self, backs: Iterable[float], rows: Sequence[JointRow]) -> None:
-        """Begins at physics step 0 in the state ``rows``; readings will look at what was ``backs`` physics steps before them."""
+    def reset(self, backs: Iterable[float], rows: Sequence[JointRow], positions: bool = False) -> None:
+        """Begins at physics step 0 in the state ``rows``; readings will look at what was ``backs`` physics steps before them: at
+        ``positions`` alone (``after``), or at all (``about``)."""
         offsets: set[int] = set()
         for back in backs:
             whole = int(back + _WHOLE)
-            offsets |= {whole} if back - whole < _WHOLE else {whole, whole + 1}
+            offsets |= {whole} if positions or back - whole < _WHOLE else {whole, whole + 1}
         self._offsets = tuple(sorted(offsets))
         self._patterns = {}
         self._kept = deque([(0, rows, [0.0] * len(rows))], maxlen=self._offsets[-1] + 2)
@@ -71,6 +72,16 @@ class History:
         return [old[0] + part * (new[0] - old[0]) for old, new in pairs], [
             old[1] + part * (new[1] - old[1]) for old, new in pairs
         ]
+
+    def after(self, step: float) -> tuple[Kept, float]:
+        """What is known from the end of the physics step in which the moment ``step`` lies, and how many physics steps that is
+        later: until then a joint moves with the velocity that it has there, as engines integrate (semi-implicit Euler)."""
+        found = self._kept[-1]
+        for kept in reversed(self._kept):
+            if kept[0] < step - _WHOLE:
+                break
+            found = kept
+        return found, max(found[0] - step, 0.0) if found[0] > 0 else 0.0
 
     def about(self, step: float) -> tuple[Kept, Kept, float]:
         """The moments that are known after and before what was ``step`` physics steps after the beginning, and how far it is from

@@ -60,6 +60,8 @@ class SensorModel:
         self._span = 1.0 / sensors.rate if sensors.rate is not None and self._difference else 0.0
         self._own = self._size * (2 if self._span else 1)  # where the noise of velocities begins
         self._imu = ImuModel(joints) if sensors.imu is not None else None
+        self._positions = bool(self._span) and self._imu is None
+        """Whether nothing looks at true velocities."""
         self._back = 0.0
         self._before: tuple[float, list[float]] | None = None
         self._rng = np.random.default_rng(0)
@@ -90,7 +92,7 @@ class SensorModel:
         self._lost = -math.inf if dropout <= 0 else math.inf if dropout >= 1 else NormalDist().inv_cdf(dropout)
         self._back = parameters.observation_delay / self._step
         backs = [self._back] + ([self._back + self._span / self._step] if self._span else [])
-        self._history.reset(backs, rows)
+        self._history.reset(backs, rows, self._positions)
         self._before = None
         if self._imu is not None:
             self._imu.reset(parameters, gravity)
@@ -100,17 +102,24 @@ class SensorModel:
         # On plain floats and in one loop: for a few joints a third of the time that arrays take.
         time, size, span, before = step * self._step, self._size, self._span, self._before
         noise = self._draw() if self._random else self._silent
-        newer, (_, rows, effort), part = self._history.about(step - self._back)
+        history, then = self._history, step - self._back
+        if self._positions:  # half as many states to ask the engine for
+            newer, lead = history.after(then)
+            (_, rows, effort), part, slip = newer, 0.0, lead * self._step
+        else:
+            newer, (_, rows, effort), part = history.about(then)
+            slip = 0.0
         passed = time - before[0] if before is not None else 0.0
         wander = math.sqrt(passed) if self._drifts and passed > 0 else 0.0
         last = before[1] if self._difference and before is not None and passed > 0 else None
         if span:
-            last, passed = self._history.at(step - self._back - span / self._step)[0], span
+            last, passed = self._earlier(then - span / self._step), span
         fine, rough, bias, own = self._position_quantum, self._velocity_quantum, self._bias, self._own
         position, motion = [], []
         for place, (old, new) in enumerate(zip(rows, newer[1], strict=True)):
             off = bias[place] = bias[place] + wander * noise[3 * size + place]
-            where, speed = old[0], old[1]
+            speed = old[1]
+            where = old[0] - slip * speed
             if part:
                 where += part * (new[0] - where)
                 speed += part * (new[1] - speed)
@@ -118,24 +127,31 @@ class SensorModel:
             if fine:
                 where = round(where / fine) * fine
             if last is not None:
-                then = last[place]
+                past = last[place]
                 if span:  # an earlier position is encoded beside the one of now
-                    then += noise[size + place] + off
-                    then = round(then / fine) * fine if fine else then
-                speed = (where - then) / passed
+                    past += noise[size + place] + off
+                    past = round(past / fine) * fine if fine else past
+                speed = (where - past) / passed
             speed += noise[own + place]
             position.append(where)
             motion.append(round(speed / rough) * rough if rough else speed)
         self._before = (time, position)
         imu = None
         if self._imu is not None:
-            imu = self._imu.read(time, *self._history.at(step - self._back), noise[-6:])
+            imu = self._imu.read(time, *history.at(then), noise[-6:])
         if noise[4 * size] < self._lost and not certain:
             return None
         if part:
             effort = [old + part * (new - old) for old, new in zip(effort, newer[2], strict=True)]
         values = np.array((position, motion, effort))
         return Reading(time, values[0], values[1], values[2], imu)
+
+    def _earlier(self, step: float) -> list[float]:
+        """The positions of all joints [J], ``step`` physics steps after the beginning."""
+        if not self._positions:
+            return self._history.at(step)[0]
+        (_, rows, _), lead = self._history.after(step)
+        return [row[0] - lead * self._step * row[1] for row in rows]
 
     def _draw(self) -> list[float]:
         """Noise of one reading, of everything, needed or not, so that one kind changes none of the others; drawn in blocks,
