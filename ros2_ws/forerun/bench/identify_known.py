@@ -12,7 +12,6 @@ from forerun_sim.collect import collect
 from forerun_sim.excitation import Excitation, PolicyFactory
 from forerun_sim.identify import Fit, Knows, PlayedFactory, Progress, Settings, design, identify
 from forerun_sim.identify.fit import sought_of
-from forerun_sim.identify.segments import yardstick
 from forerun_sim.randomization import stream
 from forerun_sim.spec import RobotSpec, load_robot
 from forerun_sim.trial import Trial
@@ -62,7 +61,7 @@ def designed(seed: int, options: Options) -> list[Row]:
     trials = _logs(spec, truth, engine, seed, SIZE.few + 1, SIZE.steps)
     first, held = trials[:_HELD], trials[-_HELD:]
     fit = fitted(spec, first, held, _settings(engine, seed), options)
-    made = design(spec, engine, Knows.of(fit, yardstick(first)), seconds=SIZE.seconds, seed=seed)
+    made = design(spec, engine, Knows.of(fit), seconds=SIZE.seconds, seed=seed)
     command = made.recording.command
     further = {
         "first logs": [],

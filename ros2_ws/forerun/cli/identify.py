@@ -67,7 +67,6 @@ def command(
     from forerun_sim.files import refuse_existing, write_file
     from forerun_sim.identify import Knows, Settings, as_yaml, fragment, identify
     from forerun_sim.identify.fit import nominal_values
-    from forerun_sim.identify.segments import yardstick
     from forerun_sim.spec import load_robot
 
     where = console(json)
@@ -96,9 +95,7 @@ def command(
     _print(fit, where)
     result = _result(fit, about, out)
     if design is not None and fit.complete:
-        result["design"] = _design(
-            spec, engine.value, Knows.of(fit, yardstick(train)), design, design_seconds, seed, overwrite, where
-        )
+        result["design"] = _design(spec, engine.value, Knows.of(fit), design, design_seconds, seed, overwrite, where)
     where.print(f"{out}: keys for robot.yaml; {out.with_suffix('.html')}: report", markup=False)
     emit(result, json)
     if not fit.complete:

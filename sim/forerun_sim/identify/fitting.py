@@ -161,7 +161,8 @@ class Fitting:
             examples[side] = predicted[np.searchsorted(self._judged, few)]
         evaluated = (self._objective.count, time.monotonic() - self._began)
         self._note("done", 1.0, 0.0)
-        return Fit(self._sought, best, known, first, start, errors, training, tuple(curve), examples, evaluated, complete)
+        told = (self._objective.scale, self._objective.pull, evaluated, complete)
+        return Fit(self._sought, best, known, first, start, errors, training, tuple(curve), examples, *told)
 
     def _best_kind(self, coordinates: Array) -> Kind:
         kinds: tuple[Kind, ...] = ("measured", "observed")

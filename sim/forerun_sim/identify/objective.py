@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 DIFFERENCE = 0.01
 """Step in coordinates of the differences that sensitivities are made of."""
-_NEARBY = 1e-3
+NEARBY = 1e-3
 """Step in spreads of the states of the differences by starts."""
 _WORST = 10.0
 """An error is cut here, in spreads of the states: a simulation that exploded is as bad as that."""
@@ -58,6 +58,16 @@ class Objective:
     @spread.setter
     def spread(self, value: float) -> None:
         self._starts = replace(self._starts, spread=value)
+
+    @property
+    def scale(self) -> Array:
+        """What an error of 1 is [S], SI: the states' spread, as far as it is weighed."""
+        return np.asarray(self._scale / self.weights)
+
+    @property
+    def pull(self) -> Array:
+        """Errors [S] that count for each unit by which a start is off."""
+        return self._starts.pull
 
     def values(self, coordinates: Array) -> Mapping[str, float]:
         """Parameters [SI] by name."""
@@ -127,9 +137,9 @@ class Objective:
     def _by_start(self, coordinates: Array, starts: Array) -> tuple[Array, Array]:
         """Errors [N, K, S] at ``coordinates`` from ``starts`` [N, S], and their slopes [N, K, S, S] by them."""
         size = starts.shape[1]
-        near = starts + np.concatenate([np.zeros((1, size)), np.diag(_NEARBY * self._scale)])[:, None]
+        near = starts + np.concatenate([np.zeros((1, size)), np.diag(NEARBY * self._scale)])[:, None]
         found = self._residuals([coordinates] * (size + 1), near, self.train)
-        return found[0], np.stack([(found[1 + d] - found[0]) / (_NEARBY * self._scale[d]) for d in range(size)], axis=-1)
+        return found[0], np.stack([(found[1 + d] - found[0]) / (NEARBY * self._scale[d]) for d in range(size)], axis=-1)
 
     def know(self, coordinates: Array) -> Knowledge:
         """What the training data tell around ``coordinates``, the starts of their segments unknown."""

@@ -60,6 +60,7 @@ class Fit:
         training: the same on training segments.
         curve: the best loss after each generation.
         examples: predictions of a few held-out segments: measured, before, after [n, K, S].
+        scale, pull: what an error of 1 is [S], SI, and the errors [S] that count for each unit by which a start is off.
         evaluated: segments simulated, and in how many seconds.
         complete: False where the search was stopped.
     """
@@ -73,6 +74,8 @@ class Fit:
     training: dict[str, dict[int, float]]
     curve: tuple[float, ...]
     examples: dict[str, Array]
+    scale: Array
+    pull: Array
     evaluated: tuple[int, float]
     complete: bool
 

@@ -67,7 +67,7 @@ class Work:
         count, robots, which = len(task.values), len(task.which), np.tile(task.which, len(task.values))
         parameters = [self.simulation.nominal.changed(values) for values in task.values]
         of = np.repeat(np.arange(count), robots)
-        source: Batch | _OneByOne = self.batch if task.at_once and self.batch is not None else _OneByOne(self.simulation)
+        source: Batch | OneByOne = self.batch if task.at_once and self.batch is not None else OneByOne(self.simulation)
         before, given = self.segments.before[which], self.segments.given[which]
         if task.kind == "observed":
             found = source.observe(parameters, of, before, given)
@@ -81,7 +81,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class _OneByOne:
+class OneByOne:
     """A simulation in an engine in the place of a ``Batch``."""
 
     simulation: Simulation
