@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +48,7 @@ def double_pendulum(seed: int, options: Options) -> list[Row]:
 
     A fifth of the training trials is held out of the search.
     """
-    logs = load_split(options)
+    logs = load_split(replace(options, work=options.work / f"seed-{seed}"))
     learned = [trial for number, trial in enumerate(logs.train) if number % 5 != 4]
     judged = [trial for number, trial in enumerate(logs.train) if number % 5 == 4]
     settings = Settings(ENGINE, 50, SIZE.segments, SIZE.generations, seed)
