@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
 MULTI_ARRAY = "std_msgs/msg/Float64MultiArray"
@@ -29,38 +31,66 @@ def custom_data(robot: str | None, simulated: bool | None) -> dict[str, str]:
 
 
 @dataclass
+class Rows:
+    """Messages of one topic: position in the bag, receive time [ns], serialized message."""
+
+    order: list[int] = field(default_factory=list)
+    received: list[int] = field(default_factory=list)
+    payloads: list[bytes] = field(default_factory=list)
+
+
+@dataclass
 class Content:
     """Filled by the readers of the storage formats, in the order of recording.
 
     Attributes:
         topics: name -> type.
         counts: name -> number of messages.
-        rows: name -> (position in the bag, receive time [ns], serialized message) of kept types.
+        rows: name -> the messages, of kept types.
         custom: what our writers stored about the bag, without the prefix.
         notes: what the reader should know.
-        unpack: from a stored to a plain message.
+        unpack: from a stored to a plain message; None where they are stored plain.
     """
 
     topics: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
-    rows: dict[str, list[tuple[int, int, bytes]]] = field(default_factory=dict)
+    rows: dict[str, Rows] = field(default_factory=dict)
     custom: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    unpack: Callable[[bytes], bytes] = bytes
+    unpack: Callable[[bytes], bytes] | None = None
     messages: int = 0
 
     def declare(self, topic: str, msgtype: str) -> None:
         """Make a topic known; later files of a bag declare it again."""
         self.topics.setdefault(topic, msgtype)
         self.counts.setdefault(topic, 0)
-        self.rows.setdefault(topic, [])
+        self.rows.setdefault(topic, Rows())
 
     def add(self, topic: str, received: int, data: bytes) -> None:
         """Add the next message of the bag."""
-        self.messages += 1
-        self.counts[topic] += 1
-        if self.topics[topic] in KEPT:
-            self.rows[topic].append((self.messages, received, self.unpack(data)))
+        self.add_batch([topic], np.zeros(1, np.int64), [received], [data])
+
+    def add_batch(
+        self, topics: Sequence[str | None], which: NDArray[np.int64], received: Sequence[int], payloads: Sequence[bytes]
+    ) -> None:
+        """Add the next messages of the bag, all at once: message i is on ``topics[which[i]]``; None is none of ours."""
+        # The order counts messages that are ours, so that it does not depend on what is left out.
+        ours = np.array([topic is not None for topic in topics], bool)[which]
+        order = self.messages + np.cumsum(ours)
+        self.messages += int(ours.sum())
+        for number in np.unique(which).tolist():
+            topic = topics[number]
+            if topic is None:
+                continue
+            (at,) = np.nonzero(which == number)
+            self.counts[topic] += len(at)
+            if self.topics[topic] not in KEPT:
+                continue
+            rows, index = self.rows[topic], at.tolist()
+            rows.order += order[at].tolist()
+            rows.received += [received[i] for i in index]
+            found = [payloads[i] for i in index]
+            rows.payloads += found if self.unpack is None else map(self.unpack, found)
 
     def add_custom(self, data: Any) -> None:
         """Take what is ours from a mapping of custom data."""
@@ -69,11 +99,13 @@ class Content:
             self.custom.update({key[len(CUSTOM_PREFIX) :]: value for key, value in ours.items()})
 
     def add_metadata(self, text: str) -> None:
-        """Take what is ours from a copy of metadata.yaml within a storage file.
+        """Take what is ours from a copy of metadata.yaml within a storage file, where it is not known yet.
 
         Raises:
             ValueError: it is no YAML.
         """
+        if self.custom:
+            return
         try:
             data = yaml.safe_load(text)
         except yaml.YAMLError as error:

@@ -169,10 +169,11 @@ def _groups(
     payloads: Sequence[bytes], parse: Callable[[bytes], Layout]
 ) -> Iterator[tuple[Layout, NDArray[np.int64], NDArray[np.uint8]]]:
     """Layout, message numbers and bytes [n, size] of the messages that share a layout."""
-    sizes = np.fromiter((len(payload) for payload in payloads), np.int64, len(payloads))
+    sizes = np.array(list(map(len, payloads)), np.int64)
     for size in np.unique(sizes):
         index = np.flatnonzero(sizes == size)
-        rows = np.frombuffer(b"".join([payloads[i] for i in index.tolist()]), np.uint8).reshape(len(index), int(size))
+        alike = payloads if len(index) == len(payloads) else [payloads[i] for i in index.tolist()]
+        rows = np.frombuffer(b"".join(alike), np.uint8).reshape(len(index), int(size))
         for _ in range(_MANY_LAYOUTS):
             if not len(index):
                 break

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import lz4.frame  # type: ignore[import-untyped]
+import numpy as np
 import zstandard
 from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
@@ -23,6 +24,8 @@ MAGIC = b"\x89MCAP0\r\n"
 LARGEST_RECORD = 4 * 2**30
 _HEADER = struct.Struct("<BQ")
 _MESSAGE = struct.Struct("<HIQQ")
+_RECORD = struct.Struct("<BQHIQQ")
+"""Header and message together: opcode, length, channel, sequence, time of logging, time of publication."""
 
 
 class _Truncated(Exception):
@@ -90,7 +93,7 @@ class _Records:
     def take(self, opcode: int, data: bytes) -> None:
         if opcode == Opcode.MESSAGE:
             channel, _, received, _ = _MESSAGE.unpack_from(data)
-            self._message(channel, received, data[_MESSAGE.size :])
+            self._messages([channel], [received], [data[_MESSAGE.size :]])
         elif opcode == Opcode.CHUNK:
             self._chunk(data)
         elif opcode == Opcode.SCHEMA:
@@ -102,25 +105,41 @@ class _Records:
             self._metadata(Metadata.read(ReadDataStream(BytesIO(data))))
 
     def _chunk(self, data: bytes) -> None:
+        """Messages one after another are gathered and handed on together: calls per message would cost most of the time."""
         chunk = Chunk.read(ReadDataStream(BytesIO(data)))
         body = _decompress(chunk)
-        position = 0
-        while position < len(body):
-            opcode, length = _HEADER.unpack_from(body, position)
-            position += _HEADER.size
-            if opcode == Opcode.MESSAGE:
-                channel, _, received, _ = _MESSAGE.unpack_from(body, position)
-                self._message(channel, received, body[position + _MESSAGE.size : position + length])
+        position, end = 0, len(body)
+        channels: list[int] = []
+        received: list[int] = []
+        payloads: list[bytes] = []
+        unpack, size = _RECORD.unpack_from, _RECORD.size
+        while position < end:
+            if end - position >= size:
+                opcode, length, channel, _, logged, _ = unpack(body, position)
             else:
-                self.take(opcode, body[position : position + length])
-            position += length
+                opcode, length = _HEADER.unpack_from(body, position)
+            following = position + _HEADER.size + length
+            if following > end:
+                raise ValueError("a record reaches beyond its chunk")
+            if opcode == Opcode.MESSAGE and length >= _MESSAGE.size:
+                channels.append(channel)
+                received.append(logged)
+                payloads.append(body[position + size : following])
+            else:
+                self._messages(channels, received, payloads)
+                channels, received, payloads = [], [], []
+                self.take(opcode, body[position + _HEADER.size : following])
+            position = following
+        self._messages(channels, received, payloads)
 
-    def _message(self, channel: int, received: int, data: bytes) -> None:
-        if channel not in self._channels:
-            raise ValueError(f"a message of channel {channel}, which the file does not declare")
-        topic = self._channels[channel]
-        if topic is not None:
-            self._content.add(topic, received, data)
+    def _messages(self, channels: list[int], received: list[int], payloads: list[bytes]) -> None:
+        if not channels:
+            return
+        numbers, which = np.unique(channels, return_inverse=True)
+        for channel in numbers.tolist():
+            if channel not in self._channels:
+                raise ValueError(f"a message of channel {channel}, which the file does not declare")
+        self._content.add_batch([self._channels[number] for number in numbers.tolist()], which, received, payloads)
 
     def _channel(self, channel: Channel) -> None:
         if channel.id in self._channels:

@@ -6,10 +6,14 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import zstandard
 
-from forerun.bags.content import Content
+from forerun.bags.content import KEPT, Content
 from forerun_sim.errors import InputError
+
+_BATCH = 1024
+"""Messages that are taken at once."""
 
 
 def read(file: Path, content: Content, *, name: Path) -> None:
@@ -47,6 +51,11 @@ def _read(connection: sqlite3.Connection, content: Content, name: Path) -> None:
     if "metadata" in tables:
         for (text,) in connection.execute("SELECT metadata FROM metadata"):
             content.add_metadata(text)
-    for number, received, data in connection.execute("SELECT topic_id, timestamp, data FROM messages ORDER BY id"):
-        if number in topics:
-            content.add(topics[number], received, data)
+    # Pictures and the like are counted, not read.
+    kept = [number for number, topic in topics.items() if content.topics[topic] in KEPT]
+    wanted = f"CASE WHEN topic_id IN ({', '.join('?' * len(kept))}) THEN data END"
+    rows = connection.execute(f"SELECT topic_id, timestamp, {wanted} FROM messages ORDER BY id", kept)
+    while batch := rows.fetchmany(_BATCH):
+        ids, received, payloads = zip(*batch, strict=True)
+        numbers, which = np.unique(ids, return_inverse=True)
+        content.add_batch([topics.get(number) for number in numbers.tolist()], which, received, payloads)

@@ -131,9 +131,8 @@ def _collect(path: Path, files: tuple[Path, ...], content: Content) -> RawBag:
     for topic in topics:
         if topic.type in KEPT:
             rows = content.rows[topic.name]
-            order = np.fromiter((row[0] for row in rows), np.int64, len(rows))
-            received = np.fromiter((row[1] for row in rows), np.int64, len(rows))
-            streams[topic.name] = Stream(topic, order, received, [row[2] for row in rows])
+            order, received = (np.array(numbers, np.int64) for numbers in (rows.order, rows.received))
+            streams[topic.name] = Stream(topic, order, received, rows.payloads)
     storage = "mcap" if ".mcap" in files[0].suffixes else "sqlite3"
     return RawBag(path, storage, files, topics, streams, dict(content.custom), tuple(content.notes))
 
