@@ -15,6 +15,7 @@ from forerun.demo.processes import NodeProcess
 from forerun.report import Episode
 from forerun_models.agents.base import Agent
 from forerun_models.agents.environment import make_environment
+from forerun_models.agents.evaluate import play
 from forerun_models.agents.folder import About
 from forerun_models.bundle import load
 from forerun_sim.errors import ForerunError
@@ -113,16 +114,8 @@ def setting_of(bundle: Path, duration: float | None = None, seed: int = 0) -> Se
 def in_environment(agent: Agent, about: About, seed: int, numbers: Sequence[int]) -> list[float]:
     """Returns of the same episodes (``numbers`` of ``seed``) in the environment in which the agent learned."""
     environment = make_environment(about.env, type(agent), about.options)
-    returns = []
-    for number in numbers:
-        observation, over, total = environment.reset(seed, {"episode": number}), False, 0.0
-        actor = agent.actor(explore=False)
-        actor.reset(number)
-        while not over:
-            outcome = environment.step(actor.act(observation))
-            observation, over = outcome.observation, outcome.terminated or outcome.truncated
-            total += outcome.reward
-        returns.append(total)
+    actor = agent.actor(explore=False)
+    returns = [play(actor, environment, seed, number, {"episode": number}).total for number in numbers]
     environment.close()
     return returns
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +29,28 @@ def seed_of(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0]) & 0x7FFFFFFF
 
 
+class Played(NamedTuple):
+    """An episode."""
+
+    total: float
+    length: int
+    success: bool | None
+
+
+def play(actor: Actor, environment: Environment, seed: int, actor_seed: int, options: Mapping[str, Any] | None = None) -> Played:
+    """One episode of ``actor``, which ``seed`` and the environment's own ``options`` begin."""
+    observation = environment.reset(seed, options)
+    actor.reset(actor_seed)
+    total, length, over = 0.0, 0, False
+    while not over:
+        outcome = environment.step(actor.act(observation))
+        observation = outcome.observation
+        total += outcome.reward
+        length += 1
+        over = outcome.terminated or outcome.truncated or (length >= LONGEST and environment.spec.horizon is None)
+    return Played(total, length, outcome.success)
+
+
 def evaluate(actor: Actor, environment: Environment, episodes: int, seed: int, number: int = 0) -> Evaluation:
     """Returns of ``episodes`` episodes.
 
@@ -38,20 +61,11 @@ def evaluate(actor: Actor, environment: Environment, episodes: int, seed: int, n
         seed: of the run.
         number: of the evaluation: (``seed``, ``number``) decides initial states, whichever the agent.
     """
-    returns, lengths, successes = [], [], []
-    for episode in range(number * episodes, (number + 1) * episodes):
-        observation = environment.reset(seed_of(seed, _EPISODE, episode))
-        actor.reset(seed_of(seed, _ACTOR, episode))
-        total, length, over = 0.0, 0, False
-        while not over:
-            outcome = environment.step(actor.act(observation))
-            observation = outcome.observation
-            total += outcome.reward
-            length += 1
-            over = outcome.terminated or outcome.truncated or (length >= LONGEST and environment.spec.horizon is None)
-        returns.append(total)
-        lengths.append(length)
-        if outcome.success is not None:
-            successes.append(outcome.success)
+    played = [
+        play(actor, environment, seed_of(seed, _EPISODE, episode), seed_of(seed, _ACTOR, episode))
+        for episode in range(number * episodes, (number + 1) * episodes)
+    ]
+    returns = [one.total for one in played]
+    successes = [one.success for one in played if one.success is not None]
     success = float(np.mean(successes)) if successes else None
-    return Evaluation(float(np.mean(returns)), float(np.std(returns)), float(np.mean(lengths)), success)
+    return Evaluation(float(np.mean(returns)), float(np.std(returns)), float(np.mean([one.length for one in played])), success)
