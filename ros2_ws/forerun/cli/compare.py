@@ -46,11 +46,13 @@ def command(
             number(row["return_iqm"]),
             span(row["return_low"], row["return_high"]),
             f"{number(row['threshold'])} ({row['reached']} of {row['runs']})",
-            number(row["steps_to_threshold"]),
+            "-" if row["steps_to_threshold"] is None else f"{row['steps_to_threshold']:.0f}",
             number(row["wall_s_to_threshold"]),
             number(row["wall_ms_per_step"]),
         )
     where = console(json)
+    if not where.is_terminal:  # 80 columns are assumed there, and figures are not to be cut
+        where.width = max(where.width, 160)
     where.print(shown)
     for row in overall:
         interval = span(row["score_low"], row["score_high"])
