@@ -66,9 +66,14 @@ def load_parent(bundle: Bundle) -> Parent:
     """The training side of ``bundle``, whose files ``bundle.load`` has checked.
 
     Raises:
-        InputError: the bundle has no train/ folder.
+        InputError: the bundle has no model, or no train/ folder.
     """
     folder = bundle.path / "train"
+    if not bundle.has_model:
+        raise InputError(
+            f"{bundle.path}: holds a {bundle.manifest.agent} agent without a model, and models are what is fine-tuned; let the "
+            "agent learn on (forerun learn ... --resume) and export it again"
+        )
     if not (folder / "weights.safetensors").is_file():
         raise InputError(f"{bundle.path}: has no train/ folder, so there is nothing to fine-tune; export it from its run again")
     robot = load_robot(folder / "robot")

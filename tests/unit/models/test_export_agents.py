@@ -19,6 +19,7 @@ from forerun_models.agents.learn import learn
 from forerun_models.agents.registry import make_agent
 from forerun_models.bundle import load
 from forerun_models.export.agents import export_agent
+from forerun_models.training.finetune import load_parent
 from forerun_sim.collect import collect
 from forerun_sim.errors import ForerunError, InputError
 from forerun_sim.spec import load_robot
@@ -131,6 +132,13 @@ def test_the_command_exports_a_run_and_the_controllers_core_drives_the_robot_wit
     assert shown.exit_code == 0, shown.output
     recordings = collect(load_robot("cartpole"), episodes=1, task="balance", seed=0, policy=BundleAgent(tmp_path / "bundle"))
     assert len(list(recordings)) == 1
+
+
+def test_an_agent_without_a_model_is_not_fine_tuned(tmp_path: Path) -> None:
+    run = about()
+    bundle = load(export_agent(tmp_path / "bundle", agent_for(run), run))
+    with pytest.raises(InputError, match="holds a small agent without a model"):
+        load_parent(bundle)
 
 
 def test_what_cannot_be_exported_is_told(tmp_path: Path) -> None:
