@@ -111,11 +111,12 @@ def setting_of(bundle: Path, duration: float | None = None, seed: int = 0) -> Se
     )
 
 
-def in_environment(agent: Agent, about: About, seed: int, numbers: Sequence[int]) -> list[float]:
-    """Returns of the same episodes (``numbers`` of ``seed``) in the environment in which the agent learned."""
+def in_environment(agent: Agent, about: About, setting: Setting, numbers: Sequence[int]) -> list[float]:
+    """Returns of the same episodes, ``numbers`` of the setting's seed, towards the default goal, in the agent's environment."""
     environment = make_environment(about.env, type(agent), about.options)
     actor = agent.actor(explore=False)
-    returns = [play(actor, environment, seed, number, {"episode": number}).total for number in numbers]
+    goal = load_robot(setting.robot).task(setting.task).goal.default
+    returns = [play(actor, environment, setting.seed, number, {"episode": number, "goal": goal}).total for number in numbers]
     environment.close()
     return returns
 

@@ -76,7 +76,7 @@ def test_an_agent_keeps_nine_tenths_of_its_return_over_dds(domain: int, tmp_path
     assert setting == Setting(setting.robot, "balance", DURATION, randomize=False, seed=5)
     episodes = deploy(bundle, setting, 2, tmp_path / "ros")
     numbers = [int(episode.seed) for episode in episodes if episode.seed is not None]
-    here = np.mean(in_environment(agent, about, 5, numbers))
+    here = np.mean(in_environment(agent, about, setting, numbers))
     there = np.mean([episode.total for episode in episodes])
     assert here > 0.5 * FALLEN, "it learned something"
     assert there - FALLEN >= 0.9 * (here - FALLEN), (here, there)

@@ -130,6 +130,17 @@ class Line(gymnasium.Env[Any, Any]):
         return self._at.copy(), float(action[0]), bool(self._at[0] > 1.5), False, {}
 
 
+class Exploding(Line):
+    """Its physics explodes in the fourth step of each episode."""
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        observation, reward, _, _, _ = super().step(action)
+        return observation, reward, False, self._steps == 4, {"unstable": True} if self._steps == 4 else {}
+
+
+gymnasium.register("test/exploding-v0", entry_point=Exploding)
+
+
 def _with(**spaces: gymnasium.Space[Any]) -> dict[str, Any]:
     return {"spaces": spaces}
 

@@ -159,7 +159,8 @@ def _twin(settings: EnvSettings) -> RobotEnv:
         actions=settings.actions,
         max_episode_steps=settings.steps,
         duration=settings.steps * settings.robot.control.period,
-        goal=settings.goal,
+        # A goal that is stated is the goal of all episodes.
+        goal=None if settings.goals_vary else settings.goal,
     )
 
 
@@ -171,11 +172,11 @@ def _play(agent: Agent, environment: Environment, twin: RobotEnv, seed: int, gra
         ForerunError: it does not.
     """
     rows, commands = graph.observation.history, []
-    readings, _ = twin.reset(seed=seed)
+    readings, drawn = twin.reset(seed=seed)
     observation = environment.reset(seed)
     actor = agent.actor(explore=False)
     actor.reset(seed)
-    states, goal = [_state(twin, readings)], torch.as_tensor(twin.settings.goal, dtype=torch.float32)[None]
+    states, goal = [_state(twin, readings)], torch.as_tensor(drawn["goal"], dtype=torch.float32)[None]
     carry, same = graph.first_carry(), []
     steps: list[dict[str, Tensor]] = []
     commands.append(twin.command)

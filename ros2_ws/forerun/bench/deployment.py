@@ -70,7 +70,7 @@ def _row(name: str, case: Case, seed: int, folder: Path, options: Options) -> Ro
     episodes = deploy(bundle, setting, EPISODES, options.work / f"{name}-{seed}.ros")
     about, agent = load_learned(run)
     numbers = [int(episode.seed) for episode in episodes if episode.seed is not None]
-    same = in_environment(agent, about, SEED, numbers)
+    same = in_environment(agent, about, setting, numbers)
     returns = [episode.total for episode in episodes]
     trained = learned.rows[-1]["eval_return_mean"]
     return {

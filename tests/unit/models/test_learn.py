@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium.spaces import Discrete
 from typer.testing import CliRunner
 
 from forerun.cli.app import app
@@ -110,6 +111,20 @@ def test_actions_are_rescaled_to_the_environments_box_and_evaluations_have_their
     assert [environment.step(np.array([a], np.float32)).reward for a in (-1.0, 0.0, 1.0, 9.0)] == [-2.0, 2.0, 6.0, 6.0]
     assert np.array_equal(environment.reset(5), first)
     assert not np.array_equal(environment.reset(6), first)
+
+
+def test_a_step_in_which_the_physics_explodes_is_no_experience(tmp_path: Path) -> None:
+    run = learn("test/exploding-v0", "small", 40, 0, tmp_path / "run", eval_every=40, eval_episodes=1, tensorboard=False)
+    kept = run.agent.state_dict()["buffer"]
+    assert len(kept["episode"]) == 30 and len(set(kept["episode"].tolist())) == 10
+    assert kept["columns"]["truncated"].sum() == 9, "all but the newest are cut where they broke off"
+    assert "no time limit" in (tmp_path / "run" / "advice.txt").read_text()
+
+
+def test_choices_are_counted_as_the_environment_counts_them() -> None:
+    environment = make_environment("test/choices-v0", RandomAgent, {"spaces": {"action_space": Discrete(3, start=5)}})
+    assert (environment.spec.discrete, environment.spec.action_size) == (3, 0)
+    assert [environment.meant(choice) for choice in range(3)] == [5, 6, 7]
 
 
 @pytest.mark.parametrize(
