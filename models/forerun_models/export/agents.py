@@ -18,10 +18,13 @@ from forerun_models.agents.environment import Environment, make_environment
 from forerun_models.agents.experience import settings_of_robot
 from forerun_models.agents.folder import COLUMNS, About, Folder
 from forerun_models.agents.learn import load_learned
+from forerun_models.agents.mpc import MpcAgent
 from forerun_models.bundle import ParityCase, write
 from forerun_models.export.graphs import to_onnx
 from forerun_models.export.manifest import manifest_of
 from forerun_models.export.observation import ObservationGraph
+from forerun_models.export.planning import export_planning
+from forerun_models.recipe import Recipe
 from forerun_models.training.run import robot_files
 from forerun_sim.env.environment import RobotEnv
 from forerun_sim.env.settings import EnvSettings
@@ -90,8 +93,8 @@ class PictureGraph(ActGraph):
         return {"history": history, "goal": goal, "image": torch.as_tensor(observation)[None]}
 
 
-def export_run(run: str | Path, out: str | Path) -> Path:
-    """Writes the bundle ``out`` of the finished run of `forerun learn` in the folder ``run``.
+def export_run(run: str | Path, out: str | Path, recipe: Recipe | None = None) -> Path:
+    """Writes the bundle ``out`` of the finished run of `forerun learn` in the folder ``run``. ``recipe`` is for agents that plan.
 
     Raises:
         InputError: no finished run, or not one in an environment of a robot (``forerun/...``), or its agent has no policy.
@@ -101,6 +104,8 @@ def export_run(run: str | Path, out: str | Path) -> Path:
     about, agent = load_learned(Path(run))
     last = Folder(Path(run)).rows()[-1]
     metrics = {name: last[name] for name in COLUMNS if name in last}
+    if isinstance(agent, MpcAgent):
+        return export_planning(out, agent, about, metrics, recipe)
     return export_agent(out, agent, about, metrics)
 
 

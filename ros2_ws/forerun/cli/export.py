@@ -37,11 +37,12 @@ def command(
     chosen: list[str | None] = list(dict.fromkeys(task or [])) or [None]
     if (run / "learn.yaml").is_file():
         from forerun_models.export.agents import export_run
+        from forerun_models.recipe import load_recipe
 
         if task:
             raise InputError(f"{run}: holds an agent that learned one task; --task is for runs of 'forerun train'")
         with console.status("exporting"):
-            export_run(run, out)
+            export_run(run, out, None if recipe is None else load_recipe(recipe, ""))
         _tell(out, console)
         return
     for name in chosen:

@@ -1,0 +1,74 @@
+"""The bundle of an agent that plans: its experience becomes trials of the robot, on which a model of the robot is trained.
+
+The agent's own model predicts observations of any environment; a bundle's predicts the robot's physical state, history and all,
+so that it can be fine-tuned, evaluated and compensated for delay like every other bundle.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from forerun_models.agents.environment import make_environment
+from forerun_models.agents.experience import settings_of_robot
+from forerun_models.agents.folder import About
+from forerun_models.agents.mpc import MpcAgent
+from forerun_models.export.export import Provenance, export_bundle
+from forerun_models.recipe import Recipe, load_recipe
+from forerun_models.training.run import train
+from forerun_sim.env.settings import EnvSettings
+from forerun_sim.errors import InputError
+from forerun_sim.trial import Trial
+
+
+def export_planning(
+    out: str | Path, agent: MpcAgent, about: About, metrics: Mapping[str, float], recipe: Recipe | None = None
+) -> Path:
+    """Writes the bundle ``out``.
+
+    Args:
+        out: a folder that does not exist yet.
+        agent: has learned as ``about`` says.
+        about: of its run.
+        metrics: go into the bundle's.
+        recipe: of the model and its planner; if absent the robot's own, with the agent's planner.
+
+    Raises:
+        InputError: its environment is not one of a robot, or shows something else than the robot's state.
+        BundleError: ``out`` exists.
+    """
+    environment = make_environment(about.env, MpcAgent, about.options)
+    try:
+        settings = settings_of_robot(environment.env, about.env)
+    finally:
+        environment.close()
+    if settings.history or settings.angles != "plain":
+        raise InputError(
+            f"'{about.env}' shows more or other than the robot's state: an agent that plans is exported from an environment with "
+            "history=0 and angles='plain'"
+        )
+    robot = settings.robot
+    if recipe is None:
+        recipe = load_recipe(None, robot.name).model_copy(update={"task": settings.task, "planner": agent.settings.planner})
+    with tempfile.TemporaryDirectory() as folder:
+        run = train(trials_of(agent, settings), robot, recipe, about.seed, Path(folder) / "run")
+    trained_on = {**run.trained_on, "environment": about.env, "options": dict(about.options)}
+    provenance = Provenance(trained_on, about.seed, dict(metrics), held_out=run.held_out)
+    return export_bundle(out, run.model, robot, recipe, run.replay, provenance)
+
+
+def trials_of(agent: MpcAgent, settings: EnvSettings) -> list[Trial]:
+    """What the agent has seen, an episode each, in physical units."""
+    robot, data = settings.robot, agent.buffer.all()
+    lower, upper = robot.action_limits(settings.task)
+    given = 0.5 * (lower + upper) + 0.5 * (upper - lower) * np.clip(data["action"], -1.0, 1.0)
+    size, found = 2 * len(robot.joints), []
+    for number in np.unique(data["episode"]):
+        rows = np.flatnonzero(data["episode"] == number)
+        states = np.concatenate([data["observation"][rows, :size], data["following"][rows[-1:], :size]])
+        actions = np.concatenate([given[rows], given[rows[-1:]]]).astype(np.float32)
+        found.append(Trial(states, actions, robot.control.period, robot.name, source=f"{agent.env.id}#{number}"))
+    return found
