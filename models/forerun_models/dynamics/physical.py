@@ -35,6 +35,9 @@ _CLEAR = 4.0
 """Standard deviations beyond which an innovation says nothing more to the recurrent unit."""
 _TORQUE = 0.03
 """Of the drives' largest effort: how much the context may add."""
+_ADDED = 0.2
+"""Of what one step of the physics was off at first: how much the network may add. Where the data end, physics decides."""
+_BEYOND = 10.0
 _ROTOR = 1e-4
 """Inertia of rotors at first where robot.yaml gives none [kg m^2]."""
 
@@ -199,9 +202,8 @@ class Physical(WorldModel):
         # [substeps, E, N, J]: in each part of a step the last commands act with other weights.
         efforts = (self.drive.transpose(0, 1)[:, :, None] * given).sum(dim=3) @ self.route
         scale, torque = torch.exp(context[..., :joints]), context[..., joints : 2 * joints] * self.torque_unit
-        added = self.network(torch.cat([self._seen(position, velocity, action), context], dim=-1)) * (
-            self.innovation[joints:] / self.period
-        )
+        network = self.network(torch.cat([self._seen(position, velocity, action), context], dim=-1))
+        added = torch.tanh(network) * (_ADDED * self.innovation[joints:] / self.period)
         for effort in efforts.unbind(0):
             mass, bias = self.body(physics[0], position, velocity)
             opposing, slope = self.friction(physics[1:], velocity, effort, scale)
@@ -210,7 +212,8 @@ class Physical(WorldModel):
             change = step * (solve(mass, effort + torque - bias - opposing) + added)
             position = position + step * (velocity + 0.5 * change)
             velocity = velocity + change
-        fastest = self.features.fastest[joints:]
+        # Physics holds beyond the speeds of the training data; the bound is for what overflows.
+        fastest = _BEYOND * self.features.fastest[joints:]
         return position, torch.clamp(velocity, min=-fastest, max=fastest)
 
     def _logged(self, before: Belief, position: Tensor, velocity: Tensor) -> Tensor:
