@@ -13,7 +13,8 @@ from forerun_sim.collect import collect
 from forerun_sim.spec import load_robot
 from forerun_sim.trial import Trial
 
-ROBOTS = ("cartpole", "double_pendulum")
+RECIPES = {"cartpole": "cartpole", "double_pendulum": "double_pendulum_sim"}
+"""By robot, recipes whose models are ensembles of networks."""
 HORIZONS = (1, 10)
 STEPS = {1: 40, 10: 8}
 """Optimizer steps of one repeat, by horizon."""
@@ -27,13 +28,14 @@ def measure(options: Options) -> Measurement:
 
     torch.set_num_threads(1)
     rows: list[Row] = []
-    for name in ROBOTS:
-        spec, recipe = load_robot(name), load_recipe(name, name)
+    recipes = {name: load_recipe(recipe, name) for name, recipe in RECIPES.items()}
+    for name, recipe in recipes.items():
+        spec = load_robot(name)
         trials = [recording.trial(spec) for recording in collect(spec, episodes=EPISODES, seed=options.seeds[0], steps=200)]
         for horizon in HORIZONS:
             options.note(f"training: {name}, rollouts of {horizon}")
             rows.append(_row(name, recipe, trials, horizon, options.seeds[0]))
-    settings = {"threads": 1, "repeats": REPEATS, "recipes": {name: load_recipe(name, name).as_data() for name in ROBOTS}}
+    settings = {"threads": 1, "repeats": REPEATS, "recipes": {name: recipe.as_data() for name, recipe in recipes.items()}}
     return Measurement("training", rows, settings)
 
 
