@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from forerun.demo.measure import score, trials_of
 from forerun.demo.processes import NodeProcess
@@ -89,7 +91,19 @@ def deploy(
             check()
             raise ForerunError(f"{error}\nend of the controller's log:\n{controller.tail()}") from error
     task = TaskFunction(robot, setting.task)
-    return [score(trial, task, setting.duration) for trial in trials_of(bag, robot, ids)]
+    return [_until_its_end(score(trial, task, setting.duration), task) for trial in trials_of(bag, robot, ids)]
+
+
+def _until_its_end(episode: Episode, task: TaskFunction) -> Episode:
+    """The episode with the rewards until the task ends it, as environments count them; a robot goes on."""
+    states, actions = episode.states, episode.actions
+    ended = np.flatnonzero(task.done(np, states[2:]))
+    if not len(ended):
+        return episode
+    last = int(ended[0]) + 1
+    goal = np.broadcast_to(task.default_goal, (last, task.goal_size))
+    rewards = task.reward(np, states[2 : last + 2], actions[1 : last + 1], actions[:last], goal)
+    return replace(episode, total=float(rewards.sum()), success=False)
 
 
 def setting_of(bundle: Path, duration: float | None = None, seed: int = 0) -> Setting:

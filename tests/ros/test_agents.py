@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from forerun.deployment import Setting, deploy, in_environment, setting_of
 from forerun_models.agents.base import Agent
@@ -15,6 +16,8 @@ from forerun_models.agents.folder import About
 from forerun_models.agents.learn import learn, load_learned
 from forerun_models.bundle import load
 from forerun_models.export.agents import export_agent
+from forerun_sim import resources
+from forerun_sim.spec import load_yaml
 from support.small_learner import NAME, SmallLearner
 
 DURATION = 3.0
@@ -25,6 +28,9 @@ FALLEN = -10.0
 
 def taught_table(folder: Path) -> tuple[About, Agent]:
     """Dyna-Q, as soon as it holds the pendulum: after some 4000 steps, which are 80 s of the robot's time."""
+    recipe = folder.parent / "quick.yaml"
+    settings = load_yaml(resources.find("agents", "dyna_q_pendulum"))
+    recipe.write_text(yaml.safe_dump({**settings, "learning_rate": 0.1, "outcomes": 40}))
     for steps in range(4000, 22_000, 2000):
         run = learn(
             "forerun/pendulum-balance-v0",
@@ -32,7 +38,7 @@ def taught_table(folder: Path) -> tuple[About, Agent]:
             steps,
             0,
             folder,
-            recipe="dyna_q_pendulum",
+            recipe=recipe,
             options={**OPTIONS, "history": 1},
             eval_every=2000,
             resume=True,

@@ -27,7 +27,7 @@ class Case:
 
 
 CASES = {
-    "pendulum-dyna-q": Case("forerun/pendulum-balance-v0", "dyna-q", 60_000, "dyna_q_pendulum", {"history": 1}),
+    "pendulum-dyna-q": Case("forerun/pendulum-balance-v0", "dyna-q", 30_000, "dyna_q_pendulum", {"history": 1}),
     "pendulum-dreamer": Case("forerun/pendulum-swingup-v0", "dreamer", 6_000, None, {"angles": "sincos"}),
     "cartpole-sac": Case("forerun/cartpole-balance-v0", "sac", 10_000, None, {"history": 2}),
 }
@@ -46,6 +46,7 @@ def measure(options: Options) -> Measurement:
 
 
 def _row(name: str, case: Case, seed: int, folder: Path, options: Options) -> Row:
+    from forerun.demo.live import own_domain
     from forerun.deployment import deploy, in_environment, kept, setting_of
     from forerun_models.agents.learn import learn, load_learned
     from forerun_models.export.agents import export_run
@@ -67,7 +68,8 @@ def _row(name: str, case: Case, seed: int, folder: Path, options: Options) -> Ro
     export_run(run, bundle)
     setting = setting_of(bundle, seed=SEED)
     options.note(f"deployment: {name}, seed {seed}, over ROS 2")
-    episodes = deploy(bundle, setting, EPISODES, options.work / f"{name}-{seed}.ros")
+    with own_domain():
+        episodes = deploy(bundle, setting, EPISODES, options.work / f"{name}-{seed}.ros")
     about, agent = load_learned(run)
     numbers = [int(episode.seed) for episode in episodes if episode.seed is not None]
     same = in_environment(agent, about, setting, numbers)
