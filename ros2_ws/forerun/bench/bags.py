@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -50,10 +52,22 @@ def measure(options: Options) -> Measurement:
                 "rosbags_messages_per_s": round(messages / taken["rosbags"]),
                 "rosbags_raw_messages_per_s": round(messages / taken["raw"]),
                 "times_rosbags": round(taken["rosbags"] / taken["trials"], 2),
+                "peak_bytes_per_message": round(_peak(works["trials"]) / messages),
+                "bag_bytes_per_message": round(sum(file.stat().st_size for file in path.iterdir()) / messages),
                 "seed": options.seeds[0],
             }
         )
     return Measurement("bags", rows, {"rate_hz": RATE, "seconds": SECONDS, "joints": len(spec.joints), "repeats": REPEATS})
+
+
+def _peak(work: Callable[[], object]) -> int:
+    """Bytes that ``work`` holds at most at a time."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def _iterate(path: Path, *, deserialize: bool) -> int:

@@ -32,7 +32,8 @@ SIMULATED = "double_pendulum_sim"
 PAYLOAD = 2.0
 EPISODES, EPISODE_STEPS = 8, 800
 """Of the simulated robot with and without payload, unseen by training."""
-STRIDE = 5
+STRIDE = 10
+KINDS = ("designs", "speed", "payload")
 
 
 @dataclass(frozen=True)
@@ -71,35 +72,43 @@ def signs(bundle: Bundle, trials: Sequence[Trial]) -> Signs:
 
 def measure(options: Options) -> Measurement:
     """AUROC of each sign and of both, and how many windows the bundle's thresholds report, by seed and kind of unfamiliarity."""
-    split, folder = load_split(options), folder_of_logs(options, ROBOT)
-    index = json.loads((folder / "index.json").read_text())["trials"]
-    others = {}
-    for design in OTHER_DESIGNS:
-        files = [
-            folder / entry["file"]
-            for entry in index
-            if entry["design"] == design and entry["grid100Hz"] and "static_noise" not in entry["file"]
-        ]
-        others[design] = as_trials(files, split.robot, options.work / "bags" / design)
-    usual = [trial for trial in split.validation if not str(trial.meta["id"]).startswith(UNSEEN)]
-    fastest = np.abs(np.concatenate([trial.states for trial in split.train])[:, split.train[0].states.shape[1] // 2 :]).max(
-        axis=0
-    )
-    plain = _simulated(split.robot, 1.0)
-    loaded = _simulated(split.robot, PAYLOAD)
+    chosen = options.chosen(KINDS)
     rows: list[Row] = []
-    for seed in options.seeds:
-        real = _learned(options, ROBOT, seed, lambda: split.train)
-        familiar = signs(real, usual)
-        for design, trials in others.items():
-            rows.append(_row(seed, f"design {design}", real, familiar, signs(real, trials), settled=True))
-        unseen = signs(real, split.validation)
-        fast = unseen.where((unseen.speed > fastest).any(axis=1))
-        rows.append(_row(seed, "unseen speed", real, familiar, fast, settled=False))
-        simulated = _learned(options, SIMULATED, seed, partial(_collected, split.robot, seed))
-        rows.append(_row(seed, "doubled payload", simulated, signs(simulated, plain), signs(simulated, loaded), settled=True))
-    settings = {"seconds_of_evidence": SECONDS, "stride": STRIDE, "fastest_trained": fastest.tolist(), "payload": PAYLOAD}
+    if "designs" in chosen or "speed" in chosen:
+        split = load_split(options)
+        others = _other_designs(options, split.robot) if "designs" in chosen else {}
+        usual = [trial for trial in split.validation if not str(trial.meta["id"]).startswith(UNSEEN)]
+        trained = np.abs(np.concatenate([trial.states for trial in split.train]))
+        fastest = trained[:, trained.shape[1] // 2 :].max(axis=0)
+        for seed in options.seeds:
+            real = _learned(options, ROBOT, seed, lambda: split.train)
+            familiar = signs(real, usual)
+            for design, trials in others.items():
+                rows.append(_row(seed, f"design {design}", real, familiar, signs(real, trials), settled=True))
+            if "speed" in chosen:
+                unseen = signs(real, split.validation)
+                fast = unseen.where((unseen.speed > fastest).any(axis=1))
+                rows.append(_row(seed, "unseen speed", real, familiar, fast, settled=False))
+    if "payload" in chosen:
+        robot = load_robot(ROBOT)
+        plain, loaded = _simulated(robot, 1.0), _simulated(robot, PAYLOAD)
+        for seed in options.seeds:
+            simulated = _learned(options, SIMULATED, seed, partial(_collected, robot, seed))
+            familiar = signs(simulated, plain)
+            rows.append(_row(seed, "doubled payload", simulated, familiar, signs(simulated, loaded), settled=True))
+    settings = {"seconds_of_evidence": SECONDS, "stride": STRIDE, "payload": PAYLOAD, "threads": 1}
     return Measurement("uncertainty", rows, settings)
+
+
+def _other_designs(options: Options, robot: RobotSpec) -> dict[str, list[Trial]]:
+    """Design -> its trials on the protocol's grid."""
+    folder, found = folder_of_logs(options, ROBOT), {}
+    index = json.loads((folder / "index.json").read_text())["trials"]
+    for design in OTHER_DESIGNS:
+        mine = [entry for entry in index if entry["design"] == design and entry["grid100Hz"]]
+        files = [folder / entry["file"] for entry in mine if "static_noise" not in entry["file"]]
+        found[design] = as_trials(files, robot, options.work / "bags" / design)
+    return found
 
 
 def _row(seed: int, kind: str, bundle: Bundle, familiar: Signs, unfamiliar: Signs, *, settled: bool) -> Row:
