@@ -70,7 +70,8 @@ def command(
     only: Annotated[
         str | None,
         typer.Option(
-            help="Rows of planner, simulator, agents, logs, ablation (names) or loop (rates), commas between.", show_default=False
+            help="Rows of planner, simulator, identify, agents, logs, ablation (names) or loop (rates), commas between.",
+            show_default=False,
         ),
     ] = None,
     keep: Annotated[
