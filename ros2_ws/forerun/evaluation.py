@@ -21,10 +21,9 @@ OURS = "this bundle"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """RMSE_k by model, and the bundle's by trial. ``std`` [S] is the yardstick of the errors, SI."""
+    """RMSE_k by model. ``std`` [S] is the yardstick of the errors, SI."""
 
     rows: dict[str, dict[int, float]]
-    by_trial: dict[str, dict[int, float]]
     steps: tuple[int, ...]
     windows: int
     trials: int
@@ -55,13 +54,10 @@ def evaluate(
     """
     cuts, std = _windows(bundle, trials, reference, bundle.manifest.history)
     rows = _baselines(cuts, std, reference)
-    own = np.empty(0)
     for name, predict in {**(others or {}), OURS: bundle.rollout}.items():
-        own = errors(predict, cuts, std)
-        rows[name] = rmse(own)
-    by_trial = {trial.source: rmse(own[cuts.trial == i]) for i, trial in enumerate(trials) if (cuts.trial == i).any()}
+        rows[name] = rmse(errors(predict, cuts, std))
     steps = tuple(k for k in STEPS if k <= cuts.future.shape[1])
-    return Evaluation(rows, by_trial, steps, len(cuts), len(trials), trials[0].period, std.tolist(), bundle.digest)
+    return Evaluation(rows, steps, len(cuts), len(trials), trials[0].period, std.tolist(), bundle.digest)
 
 
 @dataclass(frozen=True)

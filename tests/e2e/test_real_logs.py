@@ -125,7 +125,8 @@ def pendulum_bundle(shared_data: Path, tmp_path_factory: pytest.TempPathFactory)
 
 def test_five_logs_make_a_model_that_beats_persistence_and_a_linear_one(pendulum_bundle: tuple[Path, dict[str, Any]]) -> None:
     _, found = pendulum_bundle
-    assert found["trials"] == 3 and found["period"] == pytest.approx(0.01) and len(found["by_trial"]) == 3
+    (ours,) = found["bundles"].values()
+    assert found["trials"] == 3 and found["period"] == pytest.approx(0.01) and len(ours["by_trial"]) == 3
     assert_better_at_every_step(found["rows"], "persistence")
     assert_better_at_every_step(found["rows"], "linear")
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from forerun_models.bundle import Bundle, Forecast
 from forerun_models.evaluation.bootstrap import Estimate, median, root_mean
-from forerun_models.evaluation.kstep import STEPS, Cuts
+from forerun_models.evaluation.kstep import STEPS, Cuts, rmse
 from forerun_models.uncertainty.familiarity import QUANTILE, SECONDS, evidence, surprise
 from forerun_models.uncertainty.use import disagreement
 
@@ -96,9 +96,11 @@ class Window:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What was found out about one bundle; ``calibrated`` says whether its variances are (else they are the model's own)."""
+    """What was found out about one bundle; ``by_trial`` is RMSE_k by trial, ``calibrated`` says whether its variances are (else
+    they are the model's own)."""
 
     errors: dict[int, Errors]
+    by_trial: dict[str, dict[int, float]]
     uncertainty: dict[int, Uncertainty]
     disagreement: Disagreement
     worst: list[Window]
@@ -127,6 +129,7 @@ def judge(bundle: Bundle, cuts: Cuts, std: Floats, sources: Sequence[str], joint
     steps = [k for k in STEPS if k <= cuts.future.shape[1]]
     return Judgement(
         errors={k: _errors(scaled[:, k - 1] ** 2, cuts.trial, joints) for k in steps},
+        by_trial={name: rmse(scaled[cuts.trial == i] ** 2) for i, name in enumerate(sources) if (cuts.trial == i).any()},
         uncertainty={k: _uncertainty(forecast, error, std, k) for k in steps},
         disagreement=_disagreement(bundle, forecast, scaled, std, cuts),
         worst=_worst(forecast, cuts, scaled, sources),

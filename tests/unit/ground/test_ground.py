@@ -33,8 +33,8 @@ def imported(folders: list[Path]) -> set[str]:
     return found - set(sys.stdlib_module_names) - {"forerun", "forerun_models", "forerun_sim"}
 
 
-OPTIONAL = {"ray"}
-"""Packages of extras that neither the demo nor the tests need."""
+OPTIONAL = {"ray", "dm_control", "stable_baselines3"}
+"""Packages that neither the demo nor the tests need: of extras, or peers that benchmarks compare with where they are there."""
 
 
 def is_ros(module: str) -> bool:
