@@ -19,6 +19,11 @@ forerun bag from-npz logs/*.npz --robot so101 --command q_cmd --out bags/so101
 forerun bag from-csv run.csv --robot pendulum --out bags/run --time t:ms --position shoulder=angle:deg --command shoulder=torque
 """
 
+BagPerFile = Annotated[bool, typer.Option("--bag-per-file/--one-bag", help="A bag each, or all runs in one bag.")]
+Storage = Annotated[Literal["mcap", "sqlite3"], typer.Option(help="File format of the bags.")]
+Simulated = Annotated[bool, typer.Option("--simulated", help="The logs come from a simulator.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace bags that exist already.")]
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich")
 
 
@@ -39,10 +44,10 @@ def from_npz(
     command: Annotated[
         str | None, typer.Option(help="Array of commands; else tau_cmd, q_cmd or dq_cmd, by the robot's interface.")
     ] = None,
-    bag_per_file: Annotated[bool, typer.Option("--bag-per-file/--one-bag", help="A bag each, or all runs in one bag.")] = True,
-    storage: Annotated[Literal["mcap", "sqlite3"], typer.Option(help="File format of the bags.")] = "mcap",
-    simulated: Annotated[bool, typer.Option("--simulated", help="The logs come from a simulator.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace bags that exist already.")] = False,
+    bag_per_file: BagPerFile = True,
+    storage: Storage = "mcap",
+    simulated: Simulated = False,
+    overwrite: Overwrite = False,
     json_file: JsonOption = None,
 ) -> None:
     """Turn NumPy logs (.npz) into rosbag2 bags. Row j holds a state and the command that was given just after it; SI units.
@@ -90,10 +95,10 @@ def from_csv(
         list[str] | None,
         typer.Option(metavar="JOINT=COLUMN:UNIT", help="Nm, mNm or N; A*0.05 or mA*0.05 for currents, at 0.05 Nm per A."),
     ] = None,
-    bag_per_file: Annotated[bool, typer.Option("--bag-per-file/--one-bag", help="A bag each, or all runs in one bag.")] = True,
-    storage: Annotated[Literal["mcap", "sqlite3"], typer.Option(help="File format of the bags.")] = "mcap",
-    simulated: Annotated[bool, typer.Option("--simulated", help="The logs come from a simulator.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace bags that exist already.")] = False,
+    bag_per_file: BagPerFile = True,
+    storage: Storage = "mcap",
+    simulated: Simulated = False,
+    overwrite: Overwrite = False,
     json_file: JsonOption = None,
 ) -> None:
     """Turn CSV logs into rosbag2 bags: columns by name, units as stated, SI where none is. A row holds a state and the command
