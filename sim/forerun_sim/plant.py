@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from forerun_sim.actuators import ActuatorModel, JointRow, per_joint
+from forerun_sim.changes import Change, Life
 from forerun_sim.disturbances import Periods, Push, Pushes
 from forerun_sim.engines.base import Bodies, Engine, Hardware, Image, gravity_vector, make_engine
 from forerun_sim.errors import InputError, UnstablePhysics
@@ -150,9 +151,10 @@ class Plant:
         seed: of everything random.
         randomize: False keeps the parameters at their nominal values; initial states and noise stay random.
         randomization: what varies, instead of what the engine's robot says. It may be exchanged between episodes.
+        changes: what happens to it while it lives, over all its episodes.
 
     Raises:
-        InputError: no such engine or task, or the robot has no model for the engine.
+        InputError: no such engine or task, the robot has no model for the engine, or nothing to change of that name.
     """
 
     def __init__(
@@ -164,6 +166,7 @@ class Plant:
         seed: int = 0,
         randomize: bool = True,
         randomization: Randomization | None = None,
+        changes: Sequence[Change] = (),
     ) -> None:
         self.spec = spec
         self.seed = seed
@@ -181,6 +184,7 @@ class Plant:
         if hardware.actuators is spec.actuators:  # a foreign plant is what its own file says
             self.nominal = _stated(spec, self.nominal)
         self.randomization = hardware.randomization if randomization is None else randomization
+        self._life = Life(changes, self._step, self.nominal)
         self._pushes = Pushes(_pushable(spec, hardware, self._engine.bodies), self._step)
         self._periods = Periods(self._substeps, self._step)
         self._parameters = self.nominal
@@ -223,7 +227,7 @@ class Plant:
         """
         self.episode = self.episode + 1 if episode is None else episode
         sampled = self._sampler.sample(self.seed, self.episode) if self.randomize else self.nominal
-        self._parameters = sampled if parameters is None else sampled.changed(parameters)
+        self._parameters = self._life.born(sampled if parameters is None else sampled.changed(parameters), self._count)
         if initial is None:
             self._initial = sample_initial(self.spec.joints, self._task, self.seed, self.episode, self._begins)
         else:
@@ -265,13 +269,16 @@ class Plant:
         if len(values) != self._actions or not math.isfinite(sum(values)):
             raise InputError(f"command {values}: needs {self.spec.action_size} finite numbers: {self.spec.action_names}")
         actuators, begin, done = self._actuators, self._count, 0
+        lived = self._life.steps + begin
         actuators.give(values, begin)
         looks = self._sensors.looks(substeps, again, self._periods.regular)
         while done < substeps:
-            end = min(done + actuators.reach(begin + done), substeps)
+            end = min(done + actuators.reach(begin + done), substeps, self._life.due - lived)
             actuators.prepare(begin + done, end - done, self._rows)
             self._pass(*_looked(done, end, looks))
             done = end
+            while lived + done >= self._life.due:
+                self._change()
         rows = self._rows
         for row in rows:
             if not abs(row[1]) < ABSURD_SPEED or not math.isfinite(row[0]):
@@ -279,6 +286,15 @@ class Plant:
                     f"robot '{self.spec.name}': the physics exploded in episode {self.episode} at {self.time:.3f} s: velocities"
                     f" {[row[1] for row in rows]}; raise control.physics_rate, soften the servos or narrow the randomization"
                 )
+
+    def _change(self) -> None:
+        """The robot goes on from where it is as another one."""
+        self._parameters = self._life.change(self._parameters)
+        state = self.true_state().tolist()
+        joints = len(self.spec.joints)
+        self._engine.reset(self._parameters, state[:joints], state[joints:])
+        self._actuators.alter(self._parameters, self._count)
+        self._rows = self._engine.states()
 
     def _pass(self, looked: Sequence[bool], stops: Sequence[int]) -> None:
         """The prepared physics steps, and the states after those ``looked`` at, which are the numbers ``stops``, from 1 on."""
@@ -375,13 +391,24 @@ class Plant:
         return self._count * self._step
 
     @property
+    def lived(self) -> float:
+        """Time that has passed in all its episodes [s]."""
+        return (self._life.steps + self._count) * self._step
+
+    @property
+    def changes(self) -> list[dict[str, Any]]:
+        """All that happens to it in its life, as plain data."""
+        return self._life.as_data()
+
+    @property
     def pushes(self) -> tuple[Push, ...]:
         """The pushes of this episode so far."""
         return tuple(self._pushes.happened)
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What was sampled for this episode, as flat JSON: ``{"mass.pole": 0.2, ..., "initial_position.hinge": 0.01}``."""
+        """What was sampled for this episode, changes since then included, as flat JSON:
+        ``{"mass.pole": 0.2, ..., "initial_position.hinge": 0.01}``."""
         names = self.spec.joint_names
         position = {f"initial_position.{name}": float(value) for name, value in zip(names, self._initial[0], strict=True)}
         velocity = {f"initial_velocity.{name}": float(value) for name, value in zip(names, self._initial[1], strict=True)}

@@ -140,9 +140,12 @@ def test_simulated_time_paces_the_controller(processes: Processes, probe: Probe,
     assert clock[-1] < 1000.0
 
 
-def test_simulator_repeats_an_episode_on_reset_and_draws_another_on_randomize(processes: Processes, probe: Probe) -> None:
+def test_simulator_repeats_an_episode_on_reset_and_draws_another_on_randomize(
+    processes: Processes, probe: Probe, tmp_path: Path
+) -> None:
     listener = Listener(probe)
-    processes.node("simulator", robot="cartpole", seed=5)
+    (tmp_path / "changes.yaml").write_text("{format: 1, changes: [{at: 1000, times: {strength: 0.7}}]}")
+    processes.node("simulator", robot="cartpole", seed=5, changes=str(tmp_path / "changes.yaml"))
     probe.until(lambda: listener.trials and listener.states, "the first trial begins")
     for service, episodes in (("reset", 2), ("randomize", 3), ("reset", 4)):
         assert probe.trigger(f"simulator/{service}").success
@@ -151,6 +154,8 @@ def test_simulator_repeats_an_episode_on_reset_and_draws_another_on_randomize(pr
     drawn = [trial["randomization"] for trial in listener.trials]
     assert drawn[0] == drawn[1] != drawn[2] == drawn[3]
     assert len({trial["id"] for trial in listener.trials}) == 4
+    assert listener.trials[0]["changes"] == [{"at": 1000.0, "times": {"strength": 0.7}, "to": {}}]
+    assert 0.0 == listener.trials[0]["lived"] < listener.trials[1]["lived"]
 
 
 def test_simulated_robot_ignores_bad_commands_and_stops_without_commands(processes: Processes, probe: Probe) -> None:

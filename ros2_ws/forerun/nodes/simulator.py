@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from forerun.nodes import qos
 from forerun.nodes.parameters import Declared, Parameters
 from forerun.nodes.running import run
 from forerun.nodes.senses import Senses
+from forerun_sim.changes import load_changes
 from forerun_sim.engines.base import ENGINES
 from forerun_sim.errors import InputError, UnstablePhysics
 from forerun_sim.plant import Plant
@@ -48,6 +50,7 @@ PARAMETERS = (
     Declared("seed", 0, "Seed of everything random.", (0, 2**31 - 1), fixed=True),
     Declared("episode", 0, "Number of the first episode; with the seed it says everything random.", (0, 2**31 - 1), fixed=True),
     Declared("randomize", True, "Draw the plant's parameters per episode; false: nominal ones.", fixed=True),
+    Declared("changes", "", "YAML file of what happens to the plant while it runs; empty: nothing.", fixed=True),
     Declared("real_time_factor", 1.0, "Simulated seconds per second; no meaning in lockstep.", (0.01, 100.0), fixed=True),
     Declared("lockstep", False, "Wait for the command that answers each state, on command_stamped.", fixed=True),
     Declared("command_stamped", "controller/command_stamped", "Topic of the answers in lockstep.", fixed=True),
@@ -71,6 +74,7 @@ class SimulatorNode(Node):  # type: ignore[misc]
             task=values["task"] or None,
             seed=values["seed"],
             randomize=values["randomize"],
+            changes=load_changes(Path(values["changes"])) if values["changes"] else (),
         )
         self.exit_code: int | None = None
         self._held = np.array([joint.interface == "position" for joint in self._spec.actuated])
@@ -156,6 +160,8 @@ class SimulatorNode(Node):  # type: ignore[misc]
             "simulated": True,
             "stamp_ns": self._trial_stamp(),
             "randomization": self._plant.parameters,
+            "lived": self._plant.lived,
+            "changes": self._plant.changes,
         }
 
     def _trial_stamp(self) -> int:

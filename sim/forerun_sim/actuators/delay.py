@@ -27,6 +27,17 @@ class DelayLine:
         self._active = list(command)
         self._queue.clear()
 
+    @property
+    def active(self) -> list[float]:
+        """The command [A] that counts now."""
+        return self._active
+
+    def alter(self, delay: float, step: int) -> None:
+        """Another ``delay`` in physics steps, from physics step ``step`` on: what is under way counts when it would have, but not
+        later than what is given now."""
+        self._delay = round(delay) if abs(delay - round(delay)) < _WHOLE else delay
+        self._queue = deque((min(when, step + self._delay), command) for when, command in self._queue)
+
     def give(self, command: list[float], step: int) -> None:
         """A command [A], given at the beginning of physics step ``step``. It is kept, not copied."""
         self._queue.append((step + self._delay, command))

@@ -65,6 +65,24 @@ class ActuatorModel:
         Raises:
             InputError: a torque-speed curve without a limit of effort.
         """
+        self._build(parameters)
+        self._outputs = [0.0] * len(self._driven)
+        idle = [position[index] if joint.interface == "position" else 0.0 for index, joint in self._driven]
+        self._line.reset(parameters.delay / self._step, self._clipped(idle))
+
+    def alter(self, parameters: Parameters, step: int) -> None:
+        """Goes on as other drives from physics step ``step`` on: motors and gears are where they were, and commands under way
+        arrive when they would have, but none after one that is given now."""
+        gears = [row[7] for row in self._rows]
+        if not self._lags and not self.feedback:  # without a lag a motor gives what it is told
+            self._outputs = list(self._line.active)
+        self._build(parameters)
+        for row, before in zip(self._rows, gears, strict=True):
+            if row[7] is not None and before is not None:
+                row[7].take(before)
+        self._line.alter(parameters.delay / self._step, step)
+
+    def _build(self, parameters: Parameters) -> None:
         self._laws, self._rows = [Law.of(joint, parameters) for _, joint in self._driven], []
         self.feedback = False
         for (index, joint), law in zip(self._driven, self._laws, strict=True):
@@ -75,10 +93,7 @@ class ActuatorModel:
             self.feedback |= gear is not None or top > 0 or losses is not None or bool(law.stiffness or law.damping)
         self.newest = self.feedback
         self.newest |= self._gravity is not None
-        self._outputs = [0.0] * len(self._driven)
         self._lags = any(keep for _, _, _, _, keep, *_ in self._rows)
-        idle = [position[index] if joint.interface == "position" else 0.0 for index, joint in self._driven]
-        self._line.reset(parameters.delay / self._step, self._clipped(idle))
 
     def _clipped(self, command: list[float]) -> list[float]:
         for value, (low, high) in zip(command, self._limits, strict=True):

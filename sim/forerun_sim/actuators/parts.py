@@ -119,6 +119,11 @@ class Gear:
         self.speed: float | None = None
         """Of the rotor while it crosses the play; else it moves with the joint."""
 
+    def take(self, other: Gear) -> None:
+        """Puts the rotor where ``other`` has its own, within this play."""
+        self.lead = min(max(other.lead, -self._half), self._half)
+        self.speed = other.speed
+
     def passed(self, effort: float, speed: float) -> float:
         """What arrives at the joint of the motor's ``effort`` in this physics step, while it has ``speed``."""
         lead, half = self.lead, self._half
