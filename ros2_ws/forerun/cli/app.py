@@ -70,6 +70,7 @@ COMMANDS = {
     "new-robot": Entry("new_robot", "A robot.yaml for your own robot, drafted from its URDF."),
     "inspect": Entry("inspect", "What a bundle, a bag or a robot holds."),
     "bag": Entry("bag", "Make bags of logs that are none."),
+    "watch": Entry("watch", "What a robot and its controller do now, in the terminal."),
     "doctor": Entry("doctor", "What of this machine will hurt a real-time controller, and what to do about it."),
     "ros2-control": Entry("ros2_control", "Write ros2_control's controllers for a robot, with a command timeout."),
     "bench": Entry("bench", "Measure planner, training, simulator, bags and control loop."),

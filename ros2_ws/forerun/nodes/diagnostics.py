@@ -197,6 +197,7 @@ class Diagnostics:
         summary = session.statistics.summary(newest=round(_WINDOW * rate))
         missed = self._samples[-1].missed - self._samples[0].missed
         values: Values = {
+            "topic": session.outputs.topic,
             "rate, nominal [Hz]": rate,
             "rate [Hz]": achieved,
             "rate of commands [Hz]": self._rate("sent"),

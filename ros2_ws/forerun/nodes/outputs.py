@@ -46,6 +46,11 @@ class Outputs:
         kinds = manifest.interfaces  # named as the fields of JointState are
         self._fields = {kind: [i for i, other in enumerate(kinds) if other == kind] for kind in set(kinds)}
 
+    @property
+    def topic(self) -> str:
+        """Where the commands go, as it is resolved."""
+        return str(self._commands.topic_name)
+
     def send(self, command: Vector, stamp: int) -> None:
         """Publishes ``command`` [A], the answer to the state with the ``stamp`` [ns]."""
         self._command.data = command.tolist()
