@@ -2,7 +2,9 @@
 
     repeat: plan from the observation in the model; do the first action; every few steps, fit the model to all that was seen
 
-Nothing is learned but the model: the planner is the one of the robots' bundles, over observations instead of states.
+The planner is the one of the robots' bundles, over observations instead of states. Where the settings have a ``value``, what can
+still be earned after a plan's end is learned too, and a policy whose sequences the planner tries (``agents/terminal_value.py``);
+plans can then be short.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from forerun_models.agents.buffer import Buffer
 from forerun_models.agents.environment_model import EnvironmentModel, EnvironmentSettings
 from forerun_models.agents.known_rewards import known_reward
 from forerun_models.agents.model_fit import fit
+from forerun_models.agents.terminal_value import TerminalValue, ValueSettings
 from forerun_models.planners.decide import Decider
 from forerun_models.planners.particles import Propagation
 from forerun_models.planners.problem import Problem
@@ -36,7 +39,8 @@ class MpcSettings(Strict):
     """``reward``: ``known`` takes the environment's own reward (``agents/known_rewards.py``), ``learned`` learns it, ``auto``
     takes the known one where there is one. The first ``warmup`` steps are random, each action held for ``hold`` steps; from then
     on the model is fitted every ``train_every`` steps to the newest ``capacity`` ones. ``curiosity`` rewards plans, while
-    learning, by the members' disagreement at each step."""
+    learning, by the members' disagreement at each step. ``value``, if given, learns a value and a policy; plans discount as they
+    do, and ``planner.policy_samples`` sequences are the policy's."""
 
     model: EnvironmentSettings = EnvironmentSettings()
     planner: Planner = Planner(horizon=30, samples=64, elites=8, std=0.8, keep=0.5)
@@ -46,11 +50,16 @@ class MpcSettings(Strict):
     train_every: Count = 200
     capacity: Count = 200_000
     curiosity: Annotated[float, Field(ge=0)] = 0.0
+    value: ValueSettings | None = None
 
     @model_validator(mode="after")
     def _plans_by_sampling(self) -> MpcSettings:
         if self.planner.kind == "ilqr":
             raise ValueError("planner.kind 'ilqr' plans for robots alone; choose icem, cem, mppi or random")
+        if self.planner.policy_samples and self.value is None:
+            raise ValueError(
+                "planner.policy_samples come from a policy, which is learned beside a value: add 'value' (may be {})"
+            )
         return self
 
 
@@ -74,6 +83,7 @@ class MpcAgent(Agent):
         self.model = EnvironmentModel(size, env.action_size, settings.model, seed, reward)
         self.buffer = Buffer(settings.capacity, (size,), np.float32, env.action_size)
         self.generator = torch.Generator().manual_seed(seed)
+        self.value = None if settings.value is None else TerminalValue(size, env.action_size, settings.value, seed)
         self._steps = 0
         self._error = 0.0
         self._planners: dict[bool, SamplingPlanner] = {}
@@ -90,8 +100,11 @@ class MpcAgent(Agent):
         return self._planners[explore]
 
     def _make_planner(self, curiosity: float) -> SamplingPlanner:
-        model, settings, size = self.model, self.settings.planner, self.env.action_size
-        settings = settings.model_copy(update={"disagreement_weight": settings.disagreement_weight - curiosity})
+        model, settings, size, value = self.model, self.settings.planner, self.env.action_size, self.value
+        changes = {"disagreement_weight": settings.disagreement_weight - curiosity}
+        if value is not None:
+            changes["discount"] = value.settings.discount
+        settings = settings.model_copy(update=changes)
         rollout = VectorRollout(model.dynamics, settings.members, _PROPAGATION[settings.ensemble], settings.aleatoric)
         limits = torch.ones(size)
         problem = Problem(
@@ -105,6 +118,8 @@ class MpcAgent(Agent):
             goal_size=0,
             period=self.period,
             plain=True,
+            value=None if value is None else value.value,
+            policy=None if value is None else value.policy,
             transition=self._reward,
         )
         return SamplingPlanner(rollout, problem, settings).eval()
@@ -130,25 +145,29 @@ class MpcAgent(Agent):
 
     def update(self) -> dict[str, float]:
         self._steps += 1
-        settings = self.settings
-        if self._steps < settings.warmup or (self._steps - settings.warmup) % settings.train_every:
-            return {}
-        self._planners = {}
-        metrics = fit(self.model, self.buffer.all(), self.generator)
-        self._error = metrics["model_error"]
+        settings, value = self.settings, self.value
+        metrics: dict[str, float] = {}
+        if self._steps >= settings.warmup and (self._steps - settings.warmup) % settings.train_every == 0:
+            self._planners = {}
+            metrics = fit(self.model, self.buffer.all(), self.generator)
+            self._error = metrics["model_error"]
+            metrics |= {} if value is None else value.imagine(self.model, self.buffer, self._steps)
+        if value is not None and self.model.fitted:
+            metrics |= value.update(self.buffer, self._steps)
         return metrics
 
     def advice(self) -> list[str]:
         horizon = self.settings.planner.horizon
         return told(
             one_model(self.settings.planner.members or self.settings.model.elites, "model.members"),
-            no_value(horizon, self.env.horizon, False, "planner.horizon"),
+            no_value(horizon, self.env.horizon, self.value is not None, "planner.horizon"),
             rollouts_too_long(horizon, self._error, "planner.horizon"),
         )
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "model": self.model.state_dict(),
+            "value": None if self.value is None else self.value.state_dict(),
             "buffer": self.buffer.state_dict(),
             "generator": self.generator.get_state(),
             "steps": self._steps,
@@ -157,6 +176,8 @@ class MpcAgent(Agent):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
+        if self.value is not None:
+            self.value.load_state_dict(state["value"])
         self.buffer.load_state_dict(state["buffer"])
         self.generator.set_state(state["generator"])
         self._steps, self._error = state["steps"], state["error"]

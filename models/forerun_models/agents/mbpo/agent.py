@@ -21,10 +21,10 @@ from torch import Tensor
 from forerun_models.agents import advice
 from forerun_models.agents.base import EnvSpec
 from forerun_models.agents.environment_model import EnvironmentModel
-from forerun_models.agents.mbpo.imagination import Imagination, drift
+from forerun_models.agents.mbpo.imagination import Imagination, drift, policy_of
 from forerun_models.agents.mbpo.settings import MbpoSettings
 from forerun_models.agents.model_fit import fit
-from forerun_models.agents.sac.agent import SacAgent, as_tensors
+from forerun_models.agents.sac.agent import SacAgent
 
 _MANY_CUT = 0.5
 
@@ -59,16 +59,8 @@ class MbpoAgent(SacAgent):
         return metrics | super().update()
 
     def batch(self) -> dict[str, Tensor]:
-        """Real transitions, each of weight 1, and imagined ones."""
-        size, ratio = self.settings.batch, self.settings.real_ratio.at(self.steps)
-        real = size if not len(self.imagination) else round(ratio * size)
-        parts = as_tensors(self.buffer.sample(real, self.generator), self.device) | {
-            "weight": torch.ones(real, device=self.device)
-        }
-        if real == size:
-            return parts
-        imagined = self.imagination.sample(size - real, self.generator)
-        return {name: torch.cat([parts[name], column.to(self.device)]) for name, column in imagined.items()}
+        ratio = self.settings.real_ratio.at(self.steps)
+        return self.imagination.batch(self.buffer, self.settings.batch, ratio, self.generator, self.device)
 
     def _learn_model(self) -> dict[str, float]:
         """Imagines anew, after a fit if there is new experience: there is none while learning from old trials alone."""
@@ -79,12 +71,9 @@ class MbpoAgent(SacAgent):
             metrics = fit(self.model, self.buffer.all(), self.draws)
             self._error, self._fitted_at = metrics["model_error"], self.steps
         length = round(self.settings.length.at(self.steps))
-        self.imagination.imagine(self.model, self._policy, self.buffer, length, self.generator, self.draws)
+        policy = policy_of(self.learner, self.draws)
+        self.imagination.imagine(self.model, policy, self.buffer, length, self.generator, self.draws)
         return metrics | {"rollout/length": float(length), "rollout/cut": self.imagination.cut}
-
-    def _policy(self, observation: Tensor) -> Tensor:
-        noise = torch.randn(len(observation), self.env.action_size, generator=self.draws)
-        return self.learner.act(observation.to(self.device), noise.to(self.device)).cpu()
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from forerun_models.agents.buffer import Arrays, Buffer
 from forerun_models.agents.environment_model import EnvironmentModel
-from forerun_models.agents.mbpo.settings import MbpoSettings
+from forerun_models.agents.mbpo.settings import ImaginationSettings
+from forerun_models.agents.sac.agent import as_tensors
+from forerun_models.agents.sac.learner import SacLearner
 from forerun_models.uncertainty.use import penalised, transition_weights
 
 _FAMILIAR = 0.99
@@ -28,13 +30,13 @@ class Imagination:
     """What was imagined after the last few fits of the model.
 
     Args:
-        settings: of the agent.
+        settings: what to imagine.
 
     Attributes:
         cut: share of the rollouts begun last that were cut for disagreement before their end.
     """
 
-    def __init__(self, settings: MbpoSettings) -> None:
+    def __init__(self, settings: ImaginationSettings) -> None:
         self.settings = settings
         self.cut = 0.0
         self._generations: list[dict[str, Tensor]] = []
@@ -79,6 +81,18 @@ class Imagination:
         rows = torch.from_numpy(generator.integers(len(self), size=count))
         return {name: column[rows] for name, column in self._all.items()}
 
+    def batch(
+        self, buffer: Buffer, size: int, ratio: float, generator: np.random.Generator, device: str | torch.device
+    ) -> dict[str, Tensor]:
+        """``size`` transitions as the learner takes them: ``ratio`` of them from ``buffer``, each of weight 1, the others
+        imagined; all from ``buffer`` before anything was imagined."""
+        real = size if not len(self) else round(ratio * size)
+        parts = as_tensors(buffer.sample(real, generator), device) | {"weight": torch.ones(real, device=device)}
+        if real == size:
+            return parts
+        imagined = self.sample(size - real, generator)
+        return {name: torch.cat([parts[name], column.to(device)]) for name, column in imagined.items()}
+
     def _keep(self, generations: list[dict[str, Tensor]]) -> None:
         self._generations = generations
         names = generations[0] if generations else {}
@@ -92,6 +106,16 @@ class Imagination:
         """The counterpart of ``state_dict``."""
         self.cut = state["cut"]
         self._keep(state["generations"])
+
+
+def policy_of(learner: SacLearner, draws: torch.Generator) -> Policy:
+    """The learner's policy as ``imagine`` follows it, on the processor; ``draws`` its noise."""
+
+    def act(observation: Tensor) -> Tensor:
+        noise = torch.randn(len(observation), learner.action_size, generator=draws)
+        return learner.act(observation.to(learner.device), noise.to(learner.device)).cpu()
+
+    return act
 
 
 def familiar_disagreement(model: EnvironmentModel, real: Arrays) -> float:

@@ -36,11 +36,10 @@ class Ramp(Strict):
         return self.start + (self.end - self.start) * max(0, step - self.begin) / (self.finish - self.begin)
 
 
-class MbpoSettings(SacSettings):
-    """Model-based policy optimisation (Janner et al. 2019); what is not told here is soft actor-critic's.
+class ImaginationSettings(Strict):
+    """What is imagined, and how much counts.
 
-    The model is fitted after ``warm_up`` steps and every ``fit_every`` steps from then on (where none are taken, the last fit
-    stays). After each of them ``rollouts`` begin in states of the buffer and follow the policy for ``length`` steps (rounded);
+    After each fit of the model ``rollouts`` begin in states of the buffer and follow the policy for ``length`` steps (rounded);
     those of the last ``keep`` times are remembered. Of each batch ``real_ratio`` are real transitions.
 
     Disagreement of the members is measured in units of what 99 % of the real transitions stay below. A rollout is cut where it
@@ -49,11 +48,6 @@ class MbpoSettings(SacSettings):
     the model does not know (exploration), below 0 it keeps to what it does (MOPO, Yu et al. 2020).
     """
 
-    hidden: tuple[Count, ...] = Field(default=(128, 128), min_length=1)
-    warm_up: Count = 200
-    updates_per_step: Count = 10
-    model: EnvironmentSettings = EnvironmentSettings()
-    fit_every: Count = 200
     rollouts: Count = 10_000
     keep: Count = 2
     length: Ramp = Ramp(start=1, end=1, begin=0, finish=0)
@@ -63,7 +57,20 @@ class MbpoSettings(SacSettings):
     disagreement_bonus: float = 0.0
 
     @model_validator(mode="after")
-    def _is_a_ratio(self) -> MbpoSettings:
+    def _is_a_ratio(self) -> ImaginationSettings:
         if max(self.real_ratio.start, self.real_ratio.end) > 1:
             raise ValueError("real_ratio: goes beyond 1")
         return self
+
+
+class MbpoSettings(SacSettings, ImaginationSettings):
+    """Model-based policy optimisation (Janner et al. 2019); what is not told here is soft actor-critic's, or of what is imagined.
+
+    The model is fitted after ``warm_up`` steps and every ``fit_every`` steps from then on (where none are taken, the last fit
+    stays)."""
+
+    hidden: tuple[Count, ...] = Field(default=(128, 128), min_length=1)
+    warm_up: Count = 200
+    updates_per_step: Count = 10
+    model: EnvironmentSettings = EnvironmentSettings()
+    fit_every: Count = 200
