@@ -5,10 +5,11 @@ The simulator is the one that the agent learned in; between them lie processes, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +24,9 @@ from forerun_models.bundle import load
 from forerun_sim.errors import ForerunError
 from forerun_sim.spec import load_robot
 from forerun_sim.tasks import TaskFunction
+
+if TYPE_CHECKING:
+    from forerun.nodes.conductor import Conductor
 
 _PRIORITY = 20
 _MARGIN = 0.3
@@ -57,41 +61,59 @@ def deploy(
     Raises:
         ForerunError: a node died or did not answer; the message has the end of its log.
     """
-    from forerun.nodes.conductor import Conductor
-
-    robot, logs, bag = load_robot(setting.robot), folder / "logs", folder / "bag"
+    robot, bag = load_robot(setting.robot), folder / "bag"
     plant = {"robot": setting.robot, "task": setting.task, "engine": setting.engine, "randomize": setting.randomize}
     plant |= {"seed": setting.seed, "realtime_priority": _PRIORITY - 5}
     control = {"bundle": str(bundle.resolve()), "seed": setting.seed, "realtime_priority": _PRIORITY}
+    with rig(plant, control, {"uri": str(bag), "robot": setting.robot, "topics": list(_TOPICS)}, folder / "logs") as nodes:
+        ids = []
+        for number in range(episodes):
+            ids.append(nodes.conductor.next_episode())
+            nodes.conductor.wait(setting.duration + _MARGIN, nodes.check)
+            say(f"episode {number + 1} of {episodes}: {nodes.conductor.status.get('message', '')}")
+        # The last trial ends here, as every other one does: with the beginning of another.
+        nodes.conductor.next_episode()
+        nodes.conductor.transition("deactivate")
+    task = TaskFunction(robot, setting.task)
+    return [_until_its_end(score(trial, task, setting.duration), task) for trial in trials_of(bag, robot, ids)]
+
+
+@dataclass(frozen=True)
+class Rig:
+    """Nodes at work, who drives them, and what raises ForerunError where one of them has died."""
+
+    conductor: Conductor
+    check: Callable[[], None]
+
+
+@contextmanager
+def rig(plant: dict[str, Any], control: dict[str, Any], record: dict[str, Any], logs: Path) -> Iterator[Rig]:
+    """Simulator, controller and recorder with these parameters as processes of their own, the controller active, the recorder
+    listening.
+
+    Raises:
+        ForerunError: a node died or did not answer; the message has the end of its log.
+    """
+    from forerun.nodes.conductor import Conductor
+
     with ExitStack() as stack:
         simulator = stack.enter_context(NodeProcess("simulator", logs, plant))
         conductor = stack.enter_context(Conductor())
         controller = stack.enter_context(NodeProcess("controller", logs, control))
-        settings = {"uri": str(bag), "robot": setting.robot, "topics": list(_TOPICS)}
-        recorder = stack.enter_context(NodeProcess("recorder", logs, settings))
-        nodes = (simulator, controller, recorder)
+        recorder = stack.enter_context(NodeProcess("recorder", logs, record))
 
         def check() -> None:
-            for node in nodes:
+            for node in (simulator, controller, recorder):
                 node.check()
 
         try:
             conductor.transition("configure")
-            conductor.wait_for_listeners(_TOPICS, 2)
+            conductor.wait_for_listeners(record["topics"], 2)
             conductor.transition("activate")
-            ids = []
-            for number in range(episodes):
-                ids.append(conductor.next_episode())
-                conductor.wait(setting.duration + _MARGIN, check)
-                say(f"episode {number + 1} of {episodes}: {conductor.status.get('message', '')}")
-            # The last trial ends here, as every other one does: with the beginning of another.
-            conductor.next_episode()
-            conductor.transition("deactivate")
+            yield Rig(conductor, check)
         except ForerunError as error:
             check()
             raise ForerunError(f"{error}\nend of the controller's log:\n{controller.tail()}") from error
-    task = TaskFunction(robot, setting.task)
-    return [_until_its_end(score(trial, task, setting.duration), task) for trial in trials_of(bag, robot, ids)]
 
 
 def _until_its_end(episode: Episode, task: TaskFunction) -> Episode:

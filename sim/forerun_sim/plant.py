@@ -20,7 +20,7 @@ from forerun_sim.gravity import GravityCompensation
 from forerun_sim.randomization import Parameters, Sampler, sample_initial, stream
 from forerun_sim.sensors import Imu, Reading, SensorModel
 from forerun_sim.sensors.imu import AXES
-from forerun_sim.spec import Randomization, RobotSpec
+from forerun_sim.spec import Randomization, RobotSpec, Task
 from forerun_sim.spec.randomization import INITIAL
 from forerun_sim.urdf import robot_urdf
 
@@ -389,6 +389,11 @@ class Plant:
     def time(self) -> float:
         """Time since the episode began [s]."""
         return self._count * self._step
+
+    @property
+    def task(self) -> Task | None:
+        """Whose initial states are used."""
+        return self._task
 
     @property
     def lived(self) -> float:

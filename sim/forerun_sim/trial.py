@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,12 @@ class Trial:
     def duration(self) -> float:
         """Length of the trial [s]."""
         return (len(self) - 1) * self.period
+
+    def part(self, first: int, end: int) -> Trial:
+        """The rows from ``first`` up to, but without, ``end``."""
+        rows, start = slice(first, end), self.start + first * self.period
+        source = self.source if (first, end) == (0, len(self)) else f"{self.source}[{first}:{end}]"
+        return replace(self, states=self.states[rows], actions=self.actions[rows], start=start, source=source)
 
     def digest(self) -> str:
         """Sixteen hex digits that identify the content of the trial, whatever file it came from."""

@@ -16,6 +16,7 @@ from lifecycle_msgs.srv import ChangeState
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
@@ -45,6 +46,8 @@ class Conductor:
         self._executor.add_node(self._node)
         self._trial: dict[str, Any] = {}
         self._status: dict[str, str] = {}
+        self._clock: Any = None
+        self._newest = 0
         self._node.create_subscription(String, "trial", self._on_trial, qos.LATCHED)
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, qos.DIAGNOSTICS)
         self._bundle = self._node.create_publisher(String, "bundle", qos.LATCHED)
@@ -85,6 +88,33 @@ class Conductor:
         self._call("randomize", Trigger.Request())
         self.wait_until(lambda: self._trial.get("id") != before, _TIMEOUT, "the simulator announces no new trial")
         self._call("reset", Trigger.Request())
+        return str(self._trial["id"])
+
+    def play(self, states: str, seconds: float, *, first: bool, patience: float = 300.0, check: Callable[[], None]) -> str:
+        """Plays an episode of a simulator in lockstep that waits after ``seconds`` simulated ones, and returns the trial's id.
+
+        Args:
+            states: topic of the joint states.
+            seconds: the simulator's ``episode_seconds``.
+            first: the episode under way is meant, not the next one, before which the controller forgets the last one.
+            patience: seconds that it may take.
+            check: may raise what ends the waiting.
+        """
+        if self._clock is None:
+            self._clock = self._node.create_subscription(JointState, states, self._on_state, qos.STATES_LOCKSTEP)
+        if not first:
+            before = self._trial.get("id")
+            self._call("reset", Trigger.Request())
+            self._call("randomize", Trigger.Request())
+            self.wait_until(lambda: self._trial.get("id") != before, _TIMEOUT, "the simulator announces no new trial")
+        self.wait_until(lambda: bool(self._trial), _TIMEOUT, "the simulator announces no trial")
+        end = int(self._trial["stamp_ns"]) + round(seconds * 1e9)
+
+        def over() -> bool:
+            check()
+            return self._newest >= end
+
+        self.wait_until(over, patience, f"the episode does not last {seconds:g} s")
         return str(self._trial["id"])
 
     def wait_for_listeners(self, topics: Sequence[str], count: int) -> None:
@@ -139,6 +169,9 @@ class Conductor:
 
     def _on_trial(self, message: String) -> None:
         self._trial = json.loads(message.data)
+
+    def _on_state(self, message: JointState) -> None:
+        self._newest = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:

@@ -40,6 +40,10 @@ _ORIGIN = 1.0
 """Simulated time starts here [s]: 0 means to ROS that there is no time yet."""
 _PAUSE = 0.05
 """States pause this long after a reset [s], so that every recorder sees the trial's announcement before its first state."""
+_BREAK = 1.0
+"""The same in lockstep, where it takes no time: long enough that the controller sees by itself that another trial began."""
+_LOOK = 0.005
+"""In lockstep an episode that is over looks that often [s] whether another is asked for."""
 _ASK_AGAIN = 0.5
 """In lockstep a state that nobody answers is published again after this long [s]."""
 
@@ -52,6 +56,9 @@ PARAMETERS = (
     Declared("randomize", True, "Draw the plant's parameters per episode; false: nominal ones.", fixed=True),
     Declared("changes", "", "YAML file of what happens to the plant while it runs; empty: nothing.", fixed=True),
     Declared("real_time_factor", 1.0, "Simulated seconds per second; no meaning in lockstep.", (0.01, 100.0), fixed=True),
+    Declared(
+        "episode_seconds", 0.0, "In lockstep, when to wait until another episode is asked for; 0: never.", (0, 1e6), fixed=True
+    ),
     Declared("lockstep", False, "Wait for the command that answers each state, on command_stamped.", fixed=True),
     Declared("command_stamped", "controller/command_stamped", "Topic of the answers in lockstep.", fixed=True),
     Declared("publish_clock", False, "Publish /clock and stamp states with simulated time.", fixed=True),
@@ -84,6 +91,7 @@ class SimulatorNode(Node):  # type: ignore[misc]
         self._factor = 1.0 if self._lockstep else float(values["real_time_factor"])
         self._simulation = Simulation(self._plant, 1.0 / self._spec.control.physics_rate, self._held, self._command_timeout())
         self._next_episode: int | None = values["episode"]
+        self._length: float = values["episode_seconds"] or math.inf
         self._anchor = (0.0, _ORIGIN)
         self._arrivals: deque[tuple[float, NDArray[np.float64]]] = deque(maxlen=1000)
         self._trials = 0
@@ -139,7 +147,8 @@ class SimulatorNode(Node):  # type: ignore[misc]
         """Starts the episode that was asked for; announces its trial."""
         episode, self._next_episode = self._next_episode, None
         assert episode is not None
-        start = self._simulation.time + _PAUSE if self._trials else _ORIGIN
+        pause = _BREAK if self._lockstep else _PAUSE
+        start = self._simulation.time + pause if self._trials else _ORIGIN
         reading = self._simulation.begin(start, np.zeros(len(self._held)), episode)
         held = np.array([reading.position[self._spec.joint_names.index(name)] for name in self._spec.action_names])
         self._simulation.idle = np.where(self._held, held, 0.0)
@@ -263,6 +272,15 @@ class SimulatorNode(Node):  # type: ignore[misc]
                 self.get_logger().error(f"{error}; the next episode begins")
                 self._next_episode = self._plant.episode + 1
                 return
+            if self._plant.time > self._length - 0.5 * self._period:
+                self._rest(reading)
+
+    def _rest(self, last: Reads | None) -> None:
+        """The episode is over: its ``last`` state, and then nothing until another one is asked for."""
+        if last is not None:
+            self._publish(last, round(self._simulation.time * 1e9))
+        while self._next_episode is None and not self._ending.wait(_LOOK):
+            pass
 
     def _ask(self, reading: Reads) -> NDArray[np.float64] | None:
         """Publishes a state and waits for the command that answers it; None when there is no more need."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import mujoco
 import numpy as np
+from mujoco import rollout
 from numpy.typing import NDArray
 
 from forerun_sim.actuators import JointRow
@@ -174,6 +175,32 @@ class MujocoWorld:
     def driven(self) -> Sequence[JointRow]:
         """The same."""
         return self.states()
+
+    @property
+    def size(self) -> int:
+        """Degrees of freedom of the model, of which the robot's joints are some."""
+        return int(self._model.nv)
+
+    def dof(self, joint: str) -> int:
+        """Which of them is ``joint``'s."""
+        return int(self._velocities[self._names.index(joint)])
+
+    def slow(self, timestep: float) -> None:
+        """From now on a ``rollout`` takes one physics step in ``timestep`` [s]; the world is good for nothing else then."""
+        self._model.opt.timestep = timestep
+
+    def rollout(self, state: NDArray[np.float64], efforts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Futures of ``state`` [S] at once: states [N, T, S] after each of T physics steps under ``efforts`` [N, T, dofs]."""
+        count, joints = len(efforts), len(self._names)
+        model, data = self._model, self._data
+        mujoco.mj_resetData(model, data)
+        data.qpos[self._positions], data.qvel[self._velocities] = state[:joints], state[joints:]
+        full = np.empty(mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS))
+        mujoco.mj_getState(model, data, full, mujoco.mjtState.mjSTATE_FULLPHYSICS)
+        wanted = int(mujoco.mjtState.mjSTATE_QFRC_APPLIED.value)
+        found, _ = rollout.rollout(model, data, np.repeat(full[None], count, axis=0), efforts, control_spec=wanted)
+        places = 1 + self._positions, 1 + model.nq + self._velocities
+        return np.concatenate([found[:, :, places[0]], found[:, :, places[1]]], axis=2)
 
     def close(self) -> None:
         """MuJoCo's memory goes with the object."""

@@ -1,0 +1,86 @@
+"""Episodes in lockstep: simulator, controller and recorder over DDS, each tick waited for: as fast as the planner, repeatable.
+
+Every episode begins with a controller that has forgotten the one before, so that what happens depends on the bundle, the plant
+and the episode's number alone, however busy the machine is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from forerun.bags import load_trials
+from forerun.demo.live import own_domain
+from forerun.deployment import rig
+from forerun_sim.errors import ForerunError
+from forerun_sim.spec import load_robot
+from forerun_sim.trial import Trial
+
+ANSWERS = "controller/command_stamped"
+"""Commands with the stamps of the states that they answer: simulated time is all that counts here."""
+
+
+@dataclass(frozen=True)
+class Lockstep:
+    """``episodes`` of ``seconds`` each, from number ``first`` on, on the plant of ``robot`` in ``engine``, which nothing but
+    ``changes`` (a YAML file, ``forerun_sim.changes``) varies."""
+
+    robot: str
+    task: str
+    seconds: float
+    first: int
+    episodes: int
+    engine: str = "mujoco"
+    seed: int = 0
+    changes: Path | None = None
+
+
+def play(
+    bundle: Path, setting: Lockstep, folder: Path, said: Callable[[int], None] = lambda done: None
+) -> tuple[Path, list[Trial]]:
+    """Plays the episodes and records them.
+
+    Args:
+        bundle: decides.
+        setting: what to play.
+        folder: for logs and the bag.
+        said: told how many episodes are over.
+
+    Returns:
+        The bag, and the trial of each episode: the first ``setting.seconds`` that were recorded of it.
+
+    Raises:
+        ForerunError: a node died or did not answer, or an episode was not recorded.
+    """
+    spec = load_robot(setting.robot)
+    bag, states = folder / "bag", spec.topics.joint_states
+    plant = {"robot": setting.robot, "task": setting.task, "engine": setting.engine, "randomize": False, "lockstep": True}
+    plant |= {"seed": setting.seed, "episode": setting.first, "episode_seconds": setting.seconds}
+    plant |= {"changes": str(setting.changes.resolve())} if setting.changes is not None else {}
+    control = {"bundle": str(bundle.resolve()), "seed": setting.seed, "lockstep": True}
+    record = {"uri": str(bag), "robot": setting.robot, "topics": [states, ANSWERS, "trial"]}
+    ids = []
+    with own_domain(), rig(plant, control, record, folder / "logs") as nodes:
+        for number in range(setting.episodes):
+            ids.append(nodes.conductor.play(states, setting.seconds, first=number == 0, check=nodes.check))
+            said(number + 1)
+        nodes.conductor.wait(0.3, nodes.check)
+        nodes.conductor.transition("deactivate")
+    return bag, recorded(bag, setting, ids)
+
+
+def recorded(bag: Path, setting: Lockstep, ids: Sequence[str]) -> list[Trial]:
+    """The trials with these ids of a ``bag`` that ``play`` recorded, each as long as an episode.
+
+    Raises:
+        ForerunError: one was not recorded whole.
+    """
+    spec = load_robot(setting.robot)
+    spec = spec.model_copy(update={"topics": spec.topics.model_copy(update={"commands": ANSWERS})})
+    found = {str(trial.meta.get("id")): trial for trial in load_trials(bag, spec, note=lambda text: None)}
+    rows = round(setting.seconds / spec.control.period)
+    short = [name for name in ids if name not in found or len(found[name]) < rows]
+    if short:
+        raise ForerunError(f"{bag}: trials that were not recorded whole: {', '.join(short)}")
+    return [found[name].part(0, rows) for name in ids]
