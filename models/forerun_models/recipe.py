@@ -93,14 +93,23 @@ class Training(Strict):
 
 
 class Finetuning(Strict):
-    """Fine-tuning on real trials: ``real_fraction`` of every batch is real, the rest simulated. ``batch`` and the like are as in
-    ``Training``. A candidate is promoted when its error on held-out real trials is below ``promote_below`` times its parent's."""
+    """Fine-tuning on real trials. ``real_fraction`` of every batch is real; the rest is replay: the simulated trials that the
+    bundle carries along, all of them, and of real trials of earlier fine-tunings at most as many rows. ``training`` is as the
+    recipe's own.
+
+    A candidate is promoted when its error on held-out real trials is below ``promote_below`` times its parent's; on held-out
+    replay, and on older held-out real trials, not above ``forget_below`` times its parent's there (or, where that is more, its
+    parent's on the real ones); when its intervals that should hold 90 % of what comes hold a share within ``coverage``; and when
+    99 of 100 plans take at most ``latency`` of a period."""
 
     real_fraction: Fraction = 0.5
     training: Training = Training(
         steps_per_epoch=100, phases=(Phase(epochs=30, horizon=10),), learning_rate=3e-4, holdout=0.25, patience=8
     )
     promote_below: Positive = 0.98
+    forget_below: Positive = 1.25
+    coverage: tuple[Fraction, Fraction] = (0.7, 1.0)
+    latency: Positive = 0.7
 
 
 class Planner(Strict):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,13 +33,7 @@ class Known:
 
 def held_out_uncertainty(model: WorldModel, trials: Sequence[Trial], horizon: int, *, calibrated: bool) -> Known:
     """Measures ``model`` on ``trials``; the threshold is of plans of ``horizon`` steps. ``calibrated`` False: no calibration."""
-    first, later = _as_step(DynamicsGraph(model)), _as_step(AdvanceGraph(model))
-
-    def imagine(history: Array, actions: Array) -> Forecast:
-        if model.memory_sizes:
-            return follow(first, later, history, actions)
-        return unroll(first, history, actions, model.state_size)
-
+    imagine = imagination(model)
     longest = max(len(trial) for trial in trials) - 1
     reach = min(max(horizon, HORIZON) if calibrated else horizon, longest)
     cuts, forecast = held_out_forecast(imagine, trials, model.features.history, reach)
@@ -52,6 +46,18 @@ def held_out_uncertainty(model: WorldModel, trials: Sequence[Trial], horizon: in
         told = evidence(values, weights, cuts.trial, cuts.row, round(SECONDS / trials[0].period))
         thresholds["surprise"] = float(np.quantile(told, QUANTILE))
     return Known(thresholds, calibration)
+
+
+def imagination(model: WorldModel) -> Callable[[Array, Array], Forecast]:
+    """The raw forecast of ``model`` from histories [N, K, S+A] under actions [N, H, A]."""
+    first, later = _as_step(DynamicsGraph(model)), _as_step(AdvanceGraph(model))
+
+    def imagine(history: Array, actions: Array) -> Forecast:
+        if model.memory_sizes:
+            return follow(first, later, history, actions)
+        return unroll(first, history, actions, model.state_size)
+
+    return imagine
 
 
 def _as_step(graph: nn.Module) -> Step:

@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 import copy
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from forerun_models.bundle import Bundle
+from forerun_models.bundle import Bundle, load
 from forerun_models.dynamics.model import WorldModel
-from forerun_models.evaluation.kstep import STEPS, cut, errors, rmse
 from forerun_models.export import Provenance, export_bundle
 from forerun_models.recipe import Recipe, load_recipe
-from forerun_models.training.run import REPLAY_ROWS
-from forerun_models.training.split import hold_out
-from forerun_models.training.store import thin, unpack_model, unpack_trials
+from forerun_models.training import gate
+from forerun_models.training.gate import Check
+from forerun_models.training.replay import carried, learned_from, of_child
+from forerun_models.training.split import Split, hold_out, three_ways
+from forerun_models.training.store import unpack_model, unpack_trials
 from forerun_models.training.trainer import Epoch, Source, Trainer
 from forerun_models.training.windows import Windows
 from forerun_sim.errors import InputError
+from forerun_sim.files import atomic_folder
 from forerun_sim.spec import RobotSpec, load_robot
 from forerun_sim.trial import Trial
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the candidate is better than its parent on real trials that neither was trained or stopped on.
+    """Whether the candidate may take its parent's place, and all that was measured to find out.
 
-    ``error`` is the mean over the steps of the judged horizon of the normalised RMSE; ``kstep`` holds RMSE_k.
+    ``error`` is the mean over the steps of the judged horizon of the normalised RMSE on the held-out real trials; ``kstep``
+    holds RMSE_k. ``checks`` end with the first that failed.
     """
 
     promoted: bool
     reason: str
+    checks: list[Check]
     parent: str
     parent_error: float
     candidate_error: float
@@ -86,40 +88,40 @@ def load_parent(bundle: Bundle) -> Parent:
 
 def finetune(
     parent: Parent,
-    trials: Sequence[Trial],
+    trials: Sequence[Trial] | Split,
     out: Path,
     seed: int,
     on_epoch: Callable[[Epoch, int], None] = lambda epoch, of: None,
 ) -> Verdict:
-    """Trains a candidate on real trials mixed with the parent's replay, judges it, and writes the bundle ``out`` if it is better.
-
-    Whole trials are kept apart twice: some decide when to stop, others judge.
+    """Trains a candidate on real trials mixed with the parent's replay, and writes the bundle ``out`` if it passes the gate.
 
     Args:
         parent: where to start.
-        trials: real ones, at least three.
+        trials: real ones: at least three, or long enough to be cut into three; or who is for what.
         out: bundle to write; nothing is written where the candidate is not promoted.
         seed: of the split and the batches.
         on_epoch: told of each epoch and of how many there are at most.
 
     Raises:
-        InputError: fewer than three trials, or too short ones.
+        InputError: too few trials, or too short ones.
     """
-    if len(trials) < 3:
-        raise InputError(
-            f"{len(trials)} trial(s) are too few to fine-tune on: some are for training, one says when to stop, one judges; "
-            "record at least three trials (a trial ends at a reset or a gap)"
-        )
     settings = parent.recipe.finetuning
-    rest, judges = hold_out(trials, settings.training.holdout, seed)
-    real, stoppers = hold_out(rest, settings.training.holdout, seed + 1)
+    training = settings.training
+    horizon = max(phase.horizon for phase in training.phases)
+    shortest = max(horizon, training.validation_horizon) + 1
+    split = trials if isinstance(trials, Split) else three_ways(trials, training.holdout, seed, shortest)
+    replay, apart = carried(parent.replay, split.trials), []
+    simulated = [trial for trial in replay if not learned_from(trial)]
+    if len(simulated) > 1:
+        kept = {id(trial) for trial in hold_out(simulated, training.holdout, seed)[1]}
+        apart, replay = ([trial for trial in replay if (id(trial) in kept) == held] for held in (True, False))
     model = copy.deepcopy(parent.model)
-    history, horizon = model.features.history, max(phase.horizon for phase in settings.training.phases)
-    sources = [Source(Windows(real, history, horizon), settings.real_fraction)]
-    if parent.replay:
-        sources.append(Source(Windows(parent.replay, history, horizon), 1.0 - settings.real_fraction))
-    reach = min(settings.training.validation_horizon, max(len(trial) for trial in stoppers) - 1)
-    trainer = Trainer(model, sources, Windows(stoppers, history, reach), settings.training, seed)
+    history = model.features.history
+    sources = [Source(Windows(split.train, history, horizon), settings.real_fraction)]
+    if replay:
+        sources.append(Source(Windows(replay, history, horizon), 1.0 - settings.real_fraction))
+    reach = min(training.validation_horizon, max(len(trial) for trial in split.stop) - 1)
+    trainer = Trainer(model, sources, Windows(split.stop, history, reach), training, seed)
     epochs: list[Epoch] = []
 
     def note(epoch: Epoch) -> None:
@@ -127,68 +129,65 @@ def finetune(
         on_epoch(epoch, trainer.epochs)
 
     trainer.run(note)
-    verdict = replace(_judge(parent, model.eval(), judges, stoppers, real, seed), epochs=epochs)
-    if verdict.promoted:
-        rows = sum(len(trial) for trial in real)
-        trained_on = {
-            "trials": [trial.digest() for trial in real],
-            "held_out": [trial.digest() for trial in (*judges, *stoppers)],
-            "bags": sorted({trial.source.split("#")[0] for trial in trials}),
-            "seed": seed,
-        }
-        metrics = {"kstep": {str(k): value for k, value in verdict.candidate_kstep.items()}, "judged_on": verdict.judged_on}
-        replay = [*real, *thin(parent.replay, max(1, REPLAY_ROWS - rows))]
-        provenance = Provenance(trained_on, seed, metrics, parent.digest, held_out=[*judges, *stoppers])
-        export_bundle(out, model, parent.robot, parent.recipe, replay, provenance)
-    return verdict
+    verdict = replace(_judge(parent, model.eval(), split, apart, seed), epochs=epochs)
+    return _offer(parent, model, split, out, verdict) if verdict.promoted else verdict
 
 
-def _judge(
-    parent: Parent,
-    candidate: WorldModel,
-    judges: Sequence[Trial],
-    stoppers: Sequence[Trial],
-    real: Sequence[Trial],
-    seed: int,
-) -> Verdict:
+def _judge(parent: Parent, candidate: WorldModel, split: Split, apart: Sequence[Trial], seed: int) -> Verdict:
+    """The checks that need no bundle."""
     settings = parent.recipe.finetuning
-    reach = min(settings.training.validation_horizon, max(len(trial) for trial in judges) - 1)
-    cuts = cut(judges, parent.model.features.history, horizon=reach)
-    results = {}
-    for name, model in (("parent", parent.model), ("candidate", candidate)):
-        squared = errors(lambda s, p, a, model=model: _predict(model, s, p, a), cuts, parent.model.features.state_std.numpy())  # type: ignore[misc]
-        results[name] = (float(np.sqrt(squared.mean(axis=(0, 2))).mean()), rmse(squared, STEPS))
-    before, after = results["parent"][0], results["candidate"][0]
-    promoted = bool(np.isfinite(after) and after < settings.promote_below * before)
-    relation = f"{after:.4g} against the parent's {before:.4g} on {len(judges)} held-out trial(s), {len(cuts)} windows"
-    wanted = f"below {settings.promote_below:g} times the parent's error is asked for"
+    horizon, std = settings.training.validation_horizon, parent.model.features.state_std.numpy()
+    models = (parent.model, candidate)
+    before, after = (gate.prediction(model, split.judge, horizon, std) for model in models)
+    checks = [gate.better(settings, before, after, len(split.judge))]
+    for name, trials in (("replay", apart), ("earlier", split.earlier)):
+        if checks[-1].passed and trials:
+            knew, knows = (gate.prediction(model, trials, horizon, std) for model in models)
+            checks.append(gate.remembers(settings, name, knew, knows, before.mean))
+    if checks[-1].passed:
+        checks.append(gate.calibrated(settings, candidate, split.stop, split.judge, horizon))
     return Verdict(
-        promoted=promoted,
-        reason=f"{'better' if promoted else 'not better'}: {relation}; {wanted}",
+        promoted=checks[-1].passed,
+        reason=_reason(checks),
+        checks=checks,
         parent=parent.digest,
-        parent_error=before,
-        candidate_error=after,
-        parent_kstep=results["parent"][1],
-        candidate_kstep=results["candidate"][1],
-        judged_on=[trial.digest() for trial in judges],
-        stopped_on=[trial.digest() for trial in stoppers],
-        trained_on=[trial.digest() for trial in real],
+        parent_error=before.mean,
+        candidate_error=after.mean,
+        parent_kstep=before.kstep,
+        candidate_kstep=after.kstep,
+        judged_on=[trial.digest() for trial in split.judge],
+        stopped_on=[trial.digest() for trial in split.stop],
+        trained_on=[trial.digest() for trial in split.train],
         seed=seed,
         epochs=[],
     )
 
 
-@torch.no_grad()
-def _predict(model: WorldModel, past_states: Any, past_actions: Any, actions: Any) -> Any:
-    """The elites' mean, as ``Bundle.rollout`` computes it."""
-    states, given, future = (torch.as_tensor(array) for array in (past_states, past_actions, actions))
-    wide = [array.expand(model.members, *array.shape).unbind(2) for array in (states, given, future)]
-    if model.memory_sizes:
-        return torch.stack(model.rollout(*wide))[:, model.elites].mean(dim=1).transpose(0, 1).numpy()
-    window, commands, predicted = list(wide[0]), list(wide[1]), []
-    for action in wide[2]:
-        commands = [*commands, action]
-        mean = model.step(window, commands)[0][model.elites].mean(dim=0)
-        window, commands = [*window[1:], mean.expand(model.members, *mean.shape)], commands[1:]
-        predicted.append(mean)
-    return torch.stack(predicted, dim=1).numpy()
+def _reason(checks: Sequence[Check]) -> str:
+    last = checks[-1]
+    if last.passed:
+        return f"better: {checks[0].text}"
+    return f"not better: {last.text}" if last.name == "real" else f"better, but {last.name}: {last.text}"
+
+
+def _offer(parent: Parent, model: WorldModel, split: Split, out: Path, verdict: Verdict) -> Verdict:
+    """Makes the bundle aside, checks what only a bundle can show, and moves it to ``out`` where all is well."""
+    trained_on = {
+        "trials": verdict.trained_on,
+        "held_out": [*verdict.judged_on, *verdict.stopped_on],
+        "bags": sorted({trial.source.split("#")[0] for trial in split.trials}),
+        "seed": verdict.seed,
+    }
+    metrics = {"kstep": {str(k): value for k, value in verdict.candidate_kstep.items()}, "judged_on": verdict.judged_on}
+    provenance = Provenance(trained_on, verdict.seed, metrics, parent.digest, held_out=[*split.judge, *split.stop])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name[:40]}.", suffix=".tmp", dir=out.parent) as folder:
+        replay = of_child(parent.replay, split)
+        made = export_bundle(Path(folder) / "candidate", model, parent.robot, parent.recipe, replay, provenance)
+        bundle, checks = load(made), verdict.checks
+        if bundle.has_agent:
+            checks = [*checks, gate.in_time(parent.recipe.finetuning, bundle)]
+        if checks[-1].passed:
+            with atomic_folder(out) as target:
+                made.rename(target)
+    return replace(verdict, promoted=checks[-1].passed, reason=_reason(checks), checks=checks)

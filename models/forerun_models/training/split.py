@@ -1,13 +1,43 @@
-"""Held-out data are whole trials, never random rows: neighbouring rows are nearly copies of each other."""
+"""Held-out data are whole trials, never random rows: neighbouring rows are nearly copies of each other.
+
+A robot that is never reset makes one long trial. Its segments, seconds each, stand in for trials then.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
 from forerun_sim.errors import InputError
 from forerun_sim.trial import Trial
+
+PIECES = 10
+"""Segments into which too few trials are cut, where they are long enough."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Real trials for fine-tuning, each in one place only.
+
+    Attributes:
+        train: weights are fitted to them.
+        stop: say when to stop, and which weights each member keeps.
+        judge: say whether the candidate is better than its parent.
+        earlier: older ones of which no weight has seen any either; on them the candidate may not be much worse.
+    """
+
+    train: Sequence[Trial]
+    stop: Sequence[Trial]
+    judge: Sequence[Trial]
+    earlier: Sequence[Trial] = ()
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All of them."""
+        return [*self.train, *self.stop, *self.judge, *self.earlier]
 
 
 def hold_out(trials: Sequence[Trial], fraction: float, seed: int) -> tuple[list[Trial], list[Trial]]:
@@ -31,3 +61,43 @@ def hold_out(trials: Sequence[Trial], fraction: float, seed: int) -> tuple[list[
         held.add(int(index))
         rows += len(trials[index])
     return [t for i, t in enumerate(trials) if i not in held], [t for i, t in enumerate(trials) if i in held]
+
+
+def three_ways(trials: Sequence[Trial], fraction: float, seed: int, shortest: int) -> Split:
+    """About ``fraction`` of the rows judge, as much of the rest says when to stop, and the others are trained on.
+
+    Fewer than three trials are cut into segments first: about ten in all, of at least ``shortest`` rows.
+
+    Raises:
+        InputError: there are not enough rows for three segments.
+    """
+    pieces = list(trials)
+    if len(pieces) < 3:
+        total = sum(len(trial) for trial in pieces)
+        pieces = [part for trial in pieces for part in segments(trial, max(shortest, total // PIECES))]
+    if len(pieces) < 3:
+        rows = " + ".join(str(len(trial)) for trial in trials) or "0"
+        raise InputError(
+            f"{rows} rows in {len(trials)} trial(s) are too few to fine-tune on: some are for training, some say when to stop, "
+            f"some judge; record at least three trials, or {3 * shortest} rows in one"
+        )
+    rest, judge = hold_out(pieces, fraction, seed)
+    train, stop = hold_out(rest, fraction, seed + 1)
+    return Split(train, stop, judge)
+
+
+def segments(trial: Trial, rows: int) -> list[Trial]:
+    """``trial`` in consecutive segments of ``rows`` rows; what is left over makes the last one longer."""
+    bounds = [*range(0, max(len(trial) - rows, 0) + 1, rows), len(trial)]
+    return [part(trial, first, last) for first, last in pairwise(bounds)]
+
+
+def part(trial: Trial, first: int, last: int) -> Trial:
+    """Rows ``first`` to ``last`` (not included) of ``trial``."""
+    return replace(
+        trial,
+        states=trial.states[first:last],
+        actions=trial.actions[first:last],
+        start=trial.start + first * trial.period,
+        source=f"{trial.source}[{first}:{last}]" if (first, last) != (0, len(trial)) else trial.source,
+    )

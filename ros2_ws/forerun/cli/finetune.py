@@ -10,19 +10,23 @@ import typer
 from rich.console import Console
 
 from forerun.cli.epochs import epoch_bar
+from forerun.plain import plain
 from forerun_sim.errors import ForerunError
 
 
 def command(
     bundle: Annotated[Path, typer.Argument(help="Bundle to start from.", show_default=False)],
-    bags: Annotated[list[Path], typer.Argument(help="Bags of the real robot, at least three trials.", show_default=False)],
+    bags: Annotated[
+        list[Path], typer.Argument(help="Bags of the real robot: at least three trials, or a long one.", show_default=False)
+    ],
     out: Annotated[Path, typer.Option(help="Bundle to write if the candidate is better; must not exist.", show_default=False)],
     verdict: Annotated[Path | None, typer.Option(help="Verdict file; OUT.verdict.json if absent.")] = None,
     seed: Annotated[int, typer.Option(help="Of the split into trials and of the batches.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all if absent.")] = None,
 ) -> None:
-    """Fine-tune a bundle on real trials mixed with its simulated ones. A candidate that is not better on held-out trials is not
-    written; the verdict file says why, and the exit code is 1.
+    """Fine-tune a bundle on real trials mixed with its simulated ones. A candidate must be better on held-out real trials, not
+    have forgotten the simulated ones, know how sure it is, and plan in time; one that does not is not written, the verdict file
+    says why, and the exit code is 1.
 
     Example: forerun finetune bundles/cartpole bags/monday --out bundles/cartpole-2
     """
@@ -46,7 +50,9 @@ def command(
     with epoch_bar(console, f"fine-tuning {parent.robot.name}") as show:
         result = finetune(parent, trials, out, seed, on_epoch=show)
     target = verdict or out.with_name(f"{out.name}.verdict.json")
-    write_file(target, json.dumps(result.as_json(), indent=1))
+    write_file(target, json.dumps(plain(result.as_json()), indent=1))
+    for check in result.checks:
+        console.print(f"{'passed' if check.passed else '[red]failed[/]'} {check.name}: {check.text}", highlight=False)
     if not result.promoted:
         raise ForerunError(f"not promoted: {result.reason}; {bundle} stays (verdict: {target})")
     console.print(f"{out}: promoted: {result.reason} (verdict: {target})")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 
 from forerun.doctor.checks import Check, Family
@@ -48,6 +46,7 @@ def check_bundle(path: str, robot: str | None) -> list[Check]:
     """
     from forerun.control.loading import warm_up
     from forerun_models.bundle import load
+    from forerun_models.bundle.timing import plan_seconds
     from forerun_sim.resources import bundle_folder
 
     family = Family("bundle")
@@ -57,14 +56,7 @@ def check_bundle(path: str, robot: str | None) -> list[Check]:
     except ForerunError as error:
         return [family.fail("bundle", str(error), "the controller refuses it, too", f"forerun inspect {path}")]
     manifest = bundle.manifest
-    rng, carry = np.random.default_rng(0), bundle.start()
-    history = np.zeros((manifest.history, manifest.state_size + manifest.action_size), np.float32)
-    times = []
-    for _ in range(_PLANS):
-        noise = rng.standard_normal(manifest.noise_size).astype(np.float32)
-        begin = time.perf_counter()
-        carry = bundle.act(history, manifest.goal_default, noise, manifest.period, 0.0, carry, bundle.blank).carry
-        times.append(time.perf_counter() - begin)
+    times = plan_seconds(bundle, _PLANS)
     p50, p999 = (float(value) for value in np.quantile(times, (0.5, 0.999)))
     period, budget = manifest.period, _SHARE * manifest.period
     found = f"p50 {1000 * p50:.2f} ms, p99.9 {1000 * p999:.2f} ms of {_PLANS}; a period is {1000 * period:g} ms"

@@ -10,7 +10,11 @@ from tests.support import slider
 
 from forerun_models.bundle import load
 from forerun_models.export import Provenance, export_bundle
+from forerun_models.recipe import Finetuning
+from forerun_models.training import replay
 from forerun_models.training.finetune import finetune, load_parent
+from forerun_models.training.gate import Errors, remembers
+from forerun_models.training.split import Split, three_ways
 from forerun_sim.errors import InputError
 
 
@@ -51,6 +55,56 @@ def test_noise_teaches_nothing(parent, tmp_path):
     assert verdict.promoted == (verdict.candidate_error < 0.98 * verdict.parent_error)
 
 
-def test_two_trials_are_too_few(parent, tmp_path):
-    with pytest.raises(InputError, match="record at least three trials"):
-        finetune(parent, slider.trials(2), tmp_path / "child", 0)
+def test_each_check_of_the_gate_is_a_row_with_its_figure_and_limits(parent, tmp_path):
+    verdict = finetune(parent, slider.trials(6, seed=7, gain=0.6), tmp_path / "child", 0)
+    assert [check.name for check in verdict.checks] == ["real", "replay", "calibration", "latency"]
+    assert all(check.passed and check.text for check in verdict.checks)
+    real = verdict.checks[0]
+    assert real.figure == verdict.candidate_error and real.high == pytest.approx(0.98 * verdict.parent_error)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"coverage": (0.0, 0.001)}, "calibration"),
+        ({"latency": 1e-9}, "latency"),
+    ],
+)
+def test_a_better_candidate_that_fails_another_check_is_not_written(parent, tmp_path, settings, name):
+    recipe = parent.recipe.model_copy(update={"finetuning": parent.recipe.finetuning.model_copy(update=settings)})
+    verdict = finetune(replace(parent, recipe=recipe), slider.trials(6, seed=7, gain=0.6), tmp_path / "child", 0)
+    assert not verdict.promoted and verdict.reason.startswith(f"better, but {name}")
+    assert (verdict.checks[0].passed, verdict.checks[-1].passed) == (True, False)
+    assert list(tmp_path.glob(".child*")) == [] and not (tmp_path / "child").exists()
+
+
+def test_a_candidate_that_forgot_what_its_parent_knew_does_not_pass():
+    settings = Finetuning(forget_below=1.25)
+    on_robot, before = Errors(0.2, {}, 9), Errors(0.3, {}, 9)
+    assert remembers(settings, "replay", before, Errors(0.37, {}, 9), on_robot.mean).passed
+    assert not remembers(settings, "replay", before, Errors(0.38, {}, 9), on_robot.mean).passed
+    assert remembers(settings, "replay", Errors(0.01, {}, 9), Errors(0.19, {}, 9), on_robot.mean).passed
+    assert not remembers(settings, "replay", before, Errors(float("nan"), {}, 9), on_robot.mean).passed
+
+
+def test_one_long_trial_is_cut_into_segments_and_two_short_ones_are_too_few():
+    (long,) = slider.trials(1, rows=203)
+    split = three_ways([long], 0.25, 0, shortest=11)
+    assert sum(len(trial) for trial in split.trials) == 203 and len(split.trials) == 10
+    assert not {t.start for t in split.judge} & {t.start for t in (*split.train, *split.stop)}
+    whole = sorted(split.trials, key=lambda trial: trial.start)
+    assert np.array_equal(np.concatenate([trial.states for trial in whole]), long.states)
+    assert np.allclose([trial.start for trial in whole], 20 * 0.05 * np.arange(10))
+    with pytest.raises(InputError, match="at least three trials, or 33 rows in one"):
+        three_ways(slider.trials(2, rows=16), 0.25, 0, shortest=11)
+
+
+def test_the_replay_keeps_the_simulated_trials_and_no_real_one_that_is_judged_by(monkeypatch):
+    monkeypatch.setattr(replay, "REPLAY_ROWS", 700)
+    simulated = slider.trials(4)
+    real = [replace(trial, start=100.0 * number) for number, trial in enumerate(slider.trials(6, seed=5))]
+    first = replay.of_child(simulated, Split(real[:2], real[2:3], real[3:4]))
+    assert list(map(replay.learned_from, first)) == [False] * 4 + [True] * 2
+    again = replay.of_child(first, Split(real[4:], [], real[:1]))
+    assert [trial.start for trial in again if replay.learned_from(trial)] == [100.0, 400.0, 500.0]
+    assert sum(not replay.learned_from(trial) for trial in again) == 4
