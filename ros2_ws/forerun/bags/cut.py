@@ -51,19 +51,29 @@ class _Bound:
     data: dict[str, Any]
 
 
-def cut(path: Path, states: States, commands: Commands, markers: list[Marker], period: float, notes: list[str]) -> list[Segment]:
+def cut(
+    path: Path,
+    states: States,
+    commands: Commands,
+    markers: list[Marker],
+    period: float,
+    notes: list[str],
+    longest: float | None = None,
+) -> list[Segment]:
     """The segments of a bag, in the order of recording; segments without states are left out.
 
     Args:
         path: of the bag, for messages.
         period: control period [s].
         notes: gets what was dropped or split.
+        longest: time between two states [ns] up to which they belong together; that of these states if absent.
 
     Raises:
         InputError: a clock goes back by more than a control period and no ``trial`` message says why.
     """
     tolerance = round(period * 1e9)
-    longest = _longest_step(states.time, period)
+    if longest is None:
+        longest = longest_step(np.diff(states.time), period)
     bounds = _settle(path, states, _announced(states, markers, longest), tolerance)
     bounds = _split_gaps(states, bounds, longest, notes)
     if _other_clock(states, commands):
@@ -85,9 +95,8 @@ def cut(path: Path, states: States, commands: Commands, markers: list[Marker], p
     return segments
 
 
-def _longest_step(time: Ints, period: float) -> float:
-    """Time between two states [ns] up to which they belong together."""
-    steps = np.diff(time)
+def longest_step(steps: Ints, period: float) -> float:
+    """Time between two states [ns] up to which they belong together, where usual ones are ``steps`` [ns] apart."""
     rising = steps[steps > 0]
     return max(5 * float(np.median(rising)) if len(rising) else 0.0, 3e9 * period)
 

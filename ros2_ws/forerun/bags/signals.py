@@ -170,7 +170,7 @@ def read_states(raw: RawBag, spec: RobotSpec, notes: list[str]) -> States:
         velocity[:] = np.nan
     if not used.all():
         notes.append(f"{count - used.sum()} messages on {stream.topic.name} without all of the robot's joints were left out")
-    time, stamped = _times(stamp[used], stream.received[used], stream.topic.name, notes)
+    time, stamped = stamp_or_receipt(stamp[used], stream.received[used], stream.topic.name, notes)
     states = States(
         stream.topic.name, stream.order[used], stream.received[used], time, position[used], velocity[used],
         effort[used] if np.isfinite(effort).any() else None, np.isnan(velocity[used]).all(axis=0), stamped,
@@ -205,7 +205,7 @@ def read_commands(raw: RawBag, spec: RobotSpec, states: str, notes: list[str]) -
         for block in _joint_blocks(raw, stream):
             stamp[block.index] = block.stamp
             values[block.index] = _commanded(raw, topic.name, block, spec)
-    time, stamped = _times(stamp, stream.received, topic.name, notes if topic.type == JOINT_STATE else [])
+    time, stamped = stamp_or_receipt(stamp, stream.received, topic.name, notes if topic.type == JOINT_STATE else [])
     _refuse_not_finite(raw, topic.name, "command", values, time, spec.action_names)
     return Commands(topic.name, stream.order, stream.received, time, values, stamped)
 
@@ -263,7 +263,7 @@ def _refuse_joints(raw: RawBag, stream: Stream, blocks: list[decode.JointStates]
     raise InputError(f"{raw.path}: no message on {stream.topic.name} has all joints of robot '{spec.name}': {names}")
 
 
-def _times(stamp: Ints, received: Ints, topic: str, notes: list[str]) -> tuple[Ints, bool]:
+def stamp_or_receipt(stamp: Ints, received: Ints, topic: str, notes: list[str]) -> tuple[Ints, bool]:
     """header.stamp where it is set, else the receive time. A clock may start at 0, so some zeros are no reason to doubt."""
     if np.count_nonzero(stamp) * 2 > len(stamp):
         return stamp, True

@@ -1,0 +1,165 @@
+"""The live stream gives the trials that a bag of it gives."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from forerun.bags import encode, load_trials
+from forerun.bags.content import JOINT_STATE, MULTI_ARRAY, STRING
+from forerun.bags.stream import StreamWriter
+from forerun.control.states import StateRefused
+from forerun.training.collect import SETTLE, Collector, Rows
+from forerun_sim.errors import InputError
+from forerun_sim.spec import load_robot
+
+SPEC = load_robot("cartpole")
+NAMES = list(reversed(SPEC.joint_names))
+EPOCH = 1_700_000_000 * 10**9
+
+
+@dataclass(frozen=True)
+class Message:
+    """What arrived at ``received`` [ns]: a state with its ``stamp``, a command or a trial's data."""
+
+    received: int
+    kind: str
+    stamp: int = 0
+    values: Any = None
+
+
+def recording(rng: np.random.Generator, *, offset: int = 0) -> list[Message]:
+    """Three trials of a cart whose pole turns round and is measured within half a turn: two announced, one after a gap.
+
+    States come at 100 Hz, jittered, up to 30 ms late and out of order between topics; ``offset`` [ns] is between the clocks.
+    """
+    messages, begin = [], 1.0
+    for number in range(3):
+        length = (4.0, 3.0, 2.5)[number]
+        times = begin + np.cumsum(rng.uniform(0.006, 0.014, round(100 * length)))
+        if number != 1:
+            stamp = EPOCH + round(begin * 1e9)
+            data = {"id": f"t{number}", "stamp_ns": stamp + offset}
+            messages.append(Message(stamp + round(rng.uniform(0, 3e7)), "trial", 0, data))
+        angle = 7.0 * times * rng.choice([-1, 1])
+        for t, hinge in zip(times, angle, strict=True):
+            wrapped = (hinge + np.pi) % (2 * np.pi) - np.pi
+            stamp = EPOCH + round(t * 1e9)
+            values = ([wrapped, np.sin(t)], [7.0, np.cos(t)])
+            messages.append(Message(stamp + round(rng.uniform(1e6, 1.5e7)), "state", stamp + offset, values))
+        for t in np.arange(begin + 0.05 * (number != 1), times[-1], 0.02):
+            arrived = EPOCH + round((t + rng.uniform(0.002, 0.01)) * 1e9)
+            messages.append(Message(arrived, "command", 0, [float(rng.normal())]))
+        begin = times[-1] + (1.0 if number == 0 else 0.3)
+    return sorted(messages, key=lambda message: message.received)
+
+
+def as_bag(path: Path, messages: list[Message]) -> Path:
+    with StreamWriter(path, robot=SPEC.name) as bag:
+        for message in messages:
+            if message.kind == "state":
+                position, velocity = (np.array([values]) for values in message.values)
+                (data,) = encode.joint_states(np.array([message.stamp]), NAMES, position, velocity)
+                bag.write_raw("joint_states", JOINT_STATE, message.received, data)
+            elif message.kind == "command":
+                bag.write_raw("commands", MULTI_ARRAY, message.received, encode.multi_arrays([message.values])[0])
+            else:
+                bag.write_raw("trial", STRING, message.received, encode.string(json.dumps(message.values)))
+    return path
+
+
+def live(messages: list[Message], every: float) -> list[list[Rows]]:
+    """The trials, each as its parts, where rows are taken ``every`` so many seconds."""
+    collector, parts, due = Collector(SPEC), [], messages[0].received
+    for message in messages:
+        if message.kind == "state":
+            collector.add_state(message.received, message.stamp, NAMES, *message.values)
+        elif message.kind == "command":
+            collector.add_command(message.received, message.values)
+        else:
+            collector.add_trial(message.received, json.dumps(message.values))
+        if message.received >= due:
+            parts += collector.take(message.received)
+            due = message.received + round(every * 1e9)
+    parts += collector.take(all=True)
+    assert collector.take(all=True) == []
+    trials: list[list[Rows]] = []
+    for part in parts:
+        if part.begins:
+            trials.append([])
+        trials[-1].append(part)
+    assert all([part.ends for part in trial] == [False] * (len(trial) - 1) + [True] for trial in trials)
+    return trials
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("offset", [0, 3_600 * 10**9])
+def test_the_live_stream_gives_the_trials_that_its_bag_gives(tmp_path: Path, seed: int, offset: int) -> None:
+    messages = recording(np.random.default_rng(seed), offset=offset)
+    expected = load_trials(as_bag(tmp_path / "bag", messages), SPEC, note=lambda text: None)
+    trials = live(messages, every=(0.02, 0.1, 0.35, 5.0)[seed])
+    assert len(trials) == len(expected) == 3
+    for parts, trial in zip(trials, expected, strict=True):
+        states, actions = (np.concatenate([getattr(part, name) for part in parts]) for name in ("states", "actions"))
+        assert states.shape == trial.states.shape
+        np.testing.assert_allclose(states, trial.states, rtol=1e-6, atol=1e-6)
+        # Receive times on another clock are carried over along their neighbours, of which the live stream knows fewer.
+        np.testing.assert_allclose(actions, trial.actions, atol=1e-6)
+        assert parts[0].start == pytest.approx(trial.start, abs=1e-6)
+        assert parts[0].data.get("id") == trial.meta.get("id")
+
+
+def test_memory_is_bounded_and_nothing_is_kept_longer_than_it_settles() -> None:
+    collector, rows = Collector(SPEC), 0
+    for number in range(20_000):
+        stamp = EPOCH + number * 10**7
+        collector.add_state(stamp, stamp, NAMES, [0.0, 0.0], [0.0, 0.0])
+        collector.add_command(stamp + 10**6, [1.0])
+        if number % 10 == 0:
+            rows += sum(len(part.states) for part in collector.take(stamp))
+            assert collector.waiting <= 2 * (SETTLE + 0.2) / 0.01
+    assert rows == pytest.approx(200 * SPEC.control.rate, abs=(SETTLE + 0.1) * SPEC.control.rate + 1)
+
+
+def test_states_without_commands_are_not_kept() -> None:
+    collector = Collector(SPEC)
+    for number in range(5_000):
+        stamp = EPOCH + number * 10**7
+        collector.add_state(stamp, stamp, NAMES, [0.0, 0.0], [0.0, 0.0])
+        if number % 50 == 0:
+            assert collector.take(stamp) == []
+    assert collector.waiting < 200
+
+
+def test_a_clock_that_jumps_back_unannounced_ends_the_trial_and_another_begins() -> None:
+    collector, parts = Collector(SPEC), []
+    for start in (10, 0):
+        for number in range(300):
+            received = EPOCH + (10 - start) * 10**9 + number * 10**7
+            collector.add_state(received, start * 10**9 + number * 10**7, NAMES, [0.0, 0.0], [0.0, 0.0])
+            collector.add_command(received, [1.0])
+            parts += collector.take(received) if number % 10 == 0 else []
+    parts += collector.take(all=True)
+    assert [part.start < 10 for part in parts if part.begins] == [False, True]
+    assert sum(part.ends for part in parts) == 2
+    assert "goes backwards" in collector.notes[0]
+
+
+def test_silence_ends_a_trial_and_what_is_no_state_or_command_is_refused() -> None:
+    collector = Collector(SPEC)
+    for number in range(100):
+        stamp = EPOCH + number * 10**7
+        collector.add_state(stamp, stamp, NAMES, [0.0, 0.0], [0.0, 0.0])
+        collector.add_command(stamp, [1.0])
+    parts = collector.take(stamp)
+    assert [(part.begins, part.ends) for part in parts] == [(True, False)]
+    assert [part.ends for part in collector.take(stamp + 3 * 10**9)] == [True]
+    with pytest.raises(StateRefused, match="no joint 'slider'"):
+        collector.add_state(stamp, stamp, ["hinge"], [0.0], [0.0])
+    with pytest.raises(InputError, match="takes a finite number for each of: slider"):
+        collector.add_command(stamp, [float("nan")])
