@@ -8,16 +8,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
+from forerun_models.training.state import read_state, write_state
 from forerun_sim.errors import InputError
-from forerun_sim.files import atomic_file, write_file
+from forerun_sim.files import write_file
 from forerun_sim.spec import Strict, load_yaml, validate
 
 FORMAT = 1
 COLUMNS = ("env_steps", "wall_s", "eval_return_mean", "eval_return_std", "model_error")
 """Columns that every curve has, in this order, before further ones."""
+_REMEDY = "delete the run and learn anew"
 Row = dict[str, float]
 """A point of the curve: ``env_steps``, ``wall_s``, ``eval_return_mean`` and what else is known there."""
 
@@ -69,7 +70,7 @@ class Folder:
             raise InputError(f"{self.path}: exists already; choose another folder, or give --resume to go on with its run")
         if used and (self.path / "learn.yaml").exists():
             self._same(about)
-        state = self._read(self._checkpoint) if self._checkpoint.exists() else None
+        state = read_state(self._checkpoint, _REMEDY) if self._checkpoint.exists() else None
         (self.path / "agent.pt").unlink(missing_ok=True)
         self.path.mkdir(parents=True, exist_ok=True)
         write_file(self.path / "learn.yaml", yaml.safe_dump(about.model_dump(mode="json"), sort_keys=False))
@@ -91,11 +92,11 @@ class Folder:
 
     def save(self, loop: Mapping[str, Any], agent: Mapping[str, Any]) -> None:
         """Writes the checkpoint."""
-        self._write(self._checkpoint, {"loop": dict(loop), "agent": dict(agent)})
+        write_state(self._checkpoint, {"loop": dict(loop), "agent": dict(agent)})
 
     def finish(self, agent: Mapping[str, Any]) -> None:
         """Writes the agent that a run ended with."""
-        self._write(self.path / "agent.pt", {"agent": dict(agent)})
+        write_state(self.path / "agent.pt", {"agent": dict(agent)})
 
     def agent_state(self) -> dict[str, Any]:
         """``state_dict`` of the agent that the run ended with.
@@ -105,7 +106,7 @@ class Folder:
         """
         if not self.finished:
             raise InputError(f"{self.path}: its run has not ended: go on with 'forerun learn ... --resume'")
-        found: dict[str, Any] = self._read(self.path / "agent.pt")["agent"]
+        found: dict[str, Any] = read_state(self.path / "agent.pt", _REMEDY)["agent"]
         return found
 
     def write_rows(self, rows: Sequence[Row]) -> None:
@@ -143,14 +144,3 @@ class Folder:
             then, now = getattr(before, name), getattr(about, name)
             if then != now and name != "imports":
                 raise InputError(f"{self.path}: began with another {name} ({then}, now {now}); resume with the same")
-
-    def _read(self, file: Path) -> dict[str, Any]:
-        try:
-            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises many types for a damaged file
-            raise InputError(f"{file}: cannot be read: {error}; delete the run and learn anew") from error
-        return state
-
-    def _write(self, file: Path, content: Mapping[str, Any]) -> None:
-        with atomic_file(file) as temporary:
-            torch.save(dict(content), temporary)

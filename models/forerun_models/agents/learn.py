@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +17,7 @@ from forerun_models.agents.evaluate import evaluate, seed_of
 from forerun_models.agents.experience import settings_of_robot, steps_of
 from forerun_models.agents.folder import About, Folder, Row
 from forerun_models.agents.registry import agent_class, make_agent, settings_of
+from forerun_models.training.curves import Curves
 from forerun_sim.errors import InputError
 from forerun_sim.trial import Trial
 
@@ -119,8 +119,8 @@ def learn(
             torch.manual_seed(seed)
             learner = make_agent(agent, environment.spec, settings, seed, device)
             state = folder.begin(about, resume)
-            with _Board(out / "tensorboard" if tensorboard else None) as board:
-                loop = _Loop(about, folder, learner, environment, judge, board, on_progress, advise)
+            with Curves(out / "tensorboard" if tensorboard else None) as curves:
+                loop = _Loop(about, folder, learner, environment, judge, curves, on_progress, advise)
                 if state is not None:
                     loop.restore(state)
                 elif start:
@@ -160,12 +160,12 @@ class _Loop:
         agent: Agent,
         environment: Environment,
         judge: Environment,
-        board: _Board,
+        curves: Curves,
         on_progress: Callable[[Progress], None],
         advise: Callable[[str], None],
     ) -> None:
         self.rows: list[Row] = []
-        self._about, self._folder, self._agent, self._board = about, folder, agent, board
+        self._about, self._folder, self._agent, self._curves = about, folder, agent, curves
         self._environment, self._judge = environment, judge
         self._on_progress, self._advise = on_progress, advise
         self._steps = self._episode = 0
@@ -247,7 +247,7 @@ class _Loop:
         self._sums = {}
         self.rows.append(row)
         self._folder.write_rows(self.rows)
-        self._board.add(row)
+        self._curves.add(int(row["env_steps"]), {name if "/" in name else f"run/{name}": value for name, value in row.items()})
         known = {text for _, text in self._advice}
         for text in told(no_time_limit(self._environment.spec.horizon), *self._agent.advice()):
             if text not in known:
@@ -294,40 +294,7 @@ class _Loop:
         self._sums, self._last, self.rows = loop["sums"], loop["last"], loop["rows"]
         self._advice = [(step, text) for step, text in loop["advice"]]
         torch.set_rng_state(loop["torch"])
-        self._board.resume(self._steps)
-
-
-class _Board:
-    """TensorBoard curves in ``folder``; nothing where that is None."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-        self._purge: int | None = None
-        self._writer: Any = None
-
-    def resume(self, steps: int) -> None:
-        """What was written of later steps no longer counts."""
-        self._purge = steps + 1
-
-    def add(self, row: Row) -> None:
-        """A point of each number in ``row``."""
-        if self._folder is None:
-            return
-        if self._writer is None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(str(self._folder), purge_step=self._purge)
-        steps = int(row["env_steps"])
-        for name, value in row.items():
-            self._writer.add_scalar(name if "/" in name else f"run/{name}", value, steps)
-        self._writer.flush()
-
-    def __enter__(self) -> _Board:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        self._curves.resume(self._steps)
 
 
 def _check(device: str, **counts: int) -> None:

@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from forerun_models.dynamics.model import WorldModel
 from forerun_models.recipe import Recipe, load_recipe
 from forerun_models.training.split import hold_out
 from forerun_models.training.start import build, initialise
+from forerun_models.training.state import read_state, write_state
 from forerun_models.training.store import pack_model, pack_trials, thin, unpack_model, unpack_trials
 from forerun_models.training.trainer import Epoch, Source, Trainer
 from forerun_models.training.windows import Windows
@@ -153,7 +153,6 @@ def _mirrored(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def _save(trainer: Trainer, path: Path, digests: dict[str, list[str]], recipe: Recipe, seed: int, rows: Sequence[Epoch]) -> None:
-    buffer = io.BytesIO()
     content = {
         "trainer": trainer.state_dict(),
         "digests": digests,
@@ -161,15 +160,11 @@ def _save(trainer: Trainer, path: Path, digests: dict[str, list[str]], recipe: R
         "seed": seed,
         "rows": [asdict(row) for row in rows],
     }
-    torch.save(content, buffer)
-    write_file(path, buffer.getvalue())
+    write_state(path, content)
 
 
 def _restore(trainer: Trainer, path: Path, digests: dict[str, list[str]], recipe: Recipe, seed: int) -> list[Epoch]:
-    try:
-        state = torch.load(path, weights_only=True)
-    except Exception as error:  # torch raises many types for a damaged file
-        raise InputError(f"{path}: cannot be read: {error}; delete the run and train anew") from error
+    state = read_state(path, "delete the run and train anew")
     for name, mine in (("digests", digests), ("recipe", recipe.as_data()), ("seed", seed)):
         if state[name] != mine:
             what = {"digests": "other trials", "recipe": "another recipe", "seed": "another seed"}[name]

@@ -63,7 +63,8 @@ def command(
 
         def on_epoch(epoch: Epoch, total: int) -> None:
             show(epoch, total)
-            curves.add(epoch)
+            names = ("train", "validation", "best", "horizon")
+            curves.add(epoch.number, {f"model/{name}": getattr(epoch, name) for name in names})
 
         try:
             run = train(trials, spec, settings, seed, out, held_out=kept, resume=resume, on_epoch=on_epoch)

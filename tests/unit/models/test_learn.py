@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from forerun.cli.app import app
 from forerun_models.agents.base import Step
 from forerun_models.agents.buffer import Buffer
 from forerun_models.agents.environment import make_environment
-from forerun_models.agents.learn import learn, load_learned
+from forerun_models.agents.learn import Progress, learn, load_learned
 from forerun_models.agents.random import RandomAgent
 from forerun_models.agents.registry import AGENTS, agent_class, make_agent, settings_of
 from forerun_sim.errors import ForerunError, InputError
@@ -51,6 +52,23 @@ def test_a_run_killed_twice_and_resumed_has_the_curve_of_one_that_was_not(tmp_pa
     assert rows_of(tmp_path / "killed") == rows
     assert [float(row["env_steps"]) for row in rows] == [70, 140, 210, 280, 350, 400]
     assert rows[:2] == before
+
+
+@pytest.mark.parametrize("tensorboard", [False, True])
+def test_a_full_disk_is_told_and_the_run_goes_on_to_the_same_curve(mounted: Any, tmp_path: Path, tensorboard: bool) -> None:
+    disk, length = mounted(), {"eval_every": 70, "checkpoint_seconds": 0.0}
+
+    def fill(progress: Progress) -> None:
+        if progress.env_steps > 150 and not (disk / "filler").exists():
+            (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free))
+
+    with pytest.raises(ForerunError, match=f"{disk}/run.*the disk is full"):
+        learn(LINE, "random", 400, 0, disk / "run", tensorboard=tensorboard, on_progress=fill, **length)
+    (disk / "filler").unlink()
+    assert not [path for path in (disk / "run").iterdir() if path.name.startswith(".")]
+    learn(LINE, "random", 400, 0, disk / "run", resume=True, tensorboard=False, **length)
+    learn(LINE, "random", 400, 0, tmp_path / "whole", tensorboard=False, **length)
+    assert rows_of(disk / "run") == rows_of(tmp_path / "whole")
 
 
 def test_an_untouched_run_is_kept_and_a_finished_one_is_not_repeated(tmp_path: Path) -> None:
