@@ -34,6 +34,7 @@ class Options:
         kept: where trainings and episodes stay for the next run, None for nowhere.
         steps: control steps of an episode, where episodes are compared.
         only: names of the rows to measure, where a subject has rows that can be chosen; all if empty.
+        robots: which to measure, where a subject has several; its own if empty.
     """
 
     seeds: tuple[int, ...]
@@ -44,6 +45,7 @@ class Options:
     kept: Path | None = None
     steps: int = 150
     only: tuple[str, ...] = ()
+    robots: tuple[str, ...] = ()
 
     def chosen(self, names: Sequence[str]) -> list[str]:
         """Those of ``names`` that are to be measured.

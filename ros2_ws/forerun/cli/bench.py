@@ -49,6 +49,7 @@ class Subject(str, Enum):
     latent = "latent"
     logs = "logs"
     ablation = "ablation"
+    transfer = "transfer"
     deployment = "deployment"
     demo = "demo"
 
@@ -70,14 +71,15 @@ def command(
     only: Annotated[
         str | None,
         typer.Option(
-            help="Rows of planner, simulator, identify, agents, logs, ablation (names) or loop (rates), commas between.",
+            help="Rows of planner, simulator, identify, agents, logs, ablation, transfer (names), loop (rates), commas between.",
             show_default=False,
         ),
     ] = None,
+    robot: Annotated[str | None, typer.Option(help="Robots of transfer, commas between.", show_default=False)] = None,
     keep: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of pets', sac's and the logs' trainings and episodes; a stopped run goes on there.", show_default=False
+            help="Folder of pets', sac's, transfer's and the logs' work; a stopped run goes on there.", show_default=False
         ),
     ] = None,
     data: Annotated[
@@ -90,8 +92,9 @@ def command(
     seconds a row; delay controls robots whose commands come late; logs, latent and so101 train on real-robot logs, minutes each;
     identify fits simulators, a quarter of an hour; deployment lets agents learn and runs them over ROS 2, minutes a row; demo
     runs the whole loop, minutes a seed; pets trains and runs PETS' setting of the cartpole, half an hour; sac lets agents learn
-    beside Stable-Baselines3's, half an hour; ablation trains the double pendulum's recipe in many variants, an hour and only when
-    asked for by name. all leaves out what is not on this machine, and says so.
+    beside Stable-Baselines3's, half an hour. Only when asked for by name: ablation trains the double pendulum's recipe in many
+    variants, an hour; transfer fine-tunes on foreign robots, a quarter of an hour a robot and seed. all leaves out what is not on
+    this machine, and says so.
 
     \b
     Example:
@@ -101,17 +104,17 @@ def command(
     from forerun.bench.records import Options, Unavailable, append, provenance
 
     terminal = console(json_file)
-    quick = [one for one in Subject if one not in (Subject.all, Subject.ablation)]
+    quick = [one for one in Subject if one not in (Subject.all, Subject.ablation, Subject.transfer)]
     chosen = quick if subject is Subject.all else [subject]
     logs = data or Path(os.environ.get("FORERUN_DATA", "../shared/data"))
-    rows = tuple(filter(None, (only or "").split(",")))
+    rows, robots = (tuple(filter(None, (names or "").split(","))) for names in (only, robot))
     called = shlex.join(["forerun", *sys.argv[1:]])
     results: dict[str, object] = {}
     for one in chosen:
         module = import_module(f"forerun.bench.{_MODULES.get(one, one.value)}")
         with tempfile.TemporaryDirectory(prefix="forerun-bench-") as work, terminal.status(one.value) as status:
             numbers = tuple(range(seeds or int(getattr(module, "SEEDS", 3))))
-            options = Options(numbers, logs, Path(work), status.update, seconds, keep, steps, rows)
+            options = Options(numbers, logs, Path(work), status.update, seconds, keep, steps, rows, robots)
             origin = provenance(called)
             try:
                 measurement = module.measure(options)
