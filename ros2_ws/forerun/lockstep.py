@@ -56,14 +56,15 @@ def play(
     spec = load_robot(setting.robot)
     bag, states = folder / "bag", spec.topics.joint_states
     plant = {"robot": setting.robot, "task": setting.task, "engine": setting.engine, "randomize": False, "lockstep": True}
-    plant |= {"seed": setting.seed, "episode": setting.first, "episode_seconds": setting.seconds}
+    seconds = round(setting.seconds / spec.control.period) * spec.control.period
+    plant |= {"seed": setting.seed, "episode": setting.first, "episode_seconds": seconds}
     plant |= {"changes": str(setting.changes.resolve())} if setting.changes is not None else {}
     control = {"bundle": str(bundle.resolve()), "seed": setting.seed, "lockstep": True}
     record = {"uri": str(bag), "robot": setting.robot, "topics": [states, ANSWERS, "trial"]}
     ids = []
     with own_domain(), rig(plant, control, record, folder / "logs") as nodes:
         for number in range(setting.episodes):
-            ids.append(nodes.conductor.play(states, setting.seconds, first=number == 0, check=nodes.check))
+            ids.append(nodes.conductor.play(states, seconds - 0.5 * spec.control.period, first=number == 0, check=nodes.check))
             said(number + 1)
         nodes.conductor.wait(0.3, nodes.check)
         nodes.conductor.transition("deactivate")

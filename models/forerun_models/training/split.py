@@ -6,7 +6,7 @@ A robot that is never reset makes one long trial. Its segments, seconds each, st
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -89,15 +89,4 @@ def three_ways(trials: Sequence[Trial], fraction: float, seed: int, shortest: in
 def segments(trial: Trial, rows: int) -> list[Trial]:
     """``trial`` in consecutive segments of ``rows`` rows; what is left over makes the last one longer."""
     bounds = [*range(0, max(len(trial) - rows, 0) + 1, rows), len(trial)]
-    return [part(trial, first, last) for first, last in pairwise(bounds)]
-
-
-def part(trial: Trial, first: int, last: int) -> Trial:
-    """Rows ``first`` to ``last`` (not included) of ``trial``."""
-    return replace(
-        trial,
-        states=trial.states[first:last],
-        actions=trial.actions[first:last],
-        start=trial.start + first * trial.period,
-        source=f"{trial.source}[{first}:{last}]" if (first, last) != (0, len(trial)) else trial.source,
-    )
+    return [trial.part(first, last) for first, last in pairwise(bounds)]

@@ -95,7 +95,7 @@ class Conductor:
 
         Args:
             states: topic of the joint states.
-            seconds: the simulator's ``episode_seconds``.
+            seconds: how long it lasts, at most the simulator's ``episode_seconds``.
             first: the episode under way is meant, not the next one, before which the controller forgets the last one.
             patience: seconds that it may take.
             check: may raise what ends the waiting.

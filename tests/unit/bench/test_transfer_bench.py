@@ -1,0 +1,118 @@
+"""`forerun bench transfer` in a short form: a second of a pendulum's life instead of minutes, without DDS, on a small model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from forerun.bench import transfer
+from forerun.bench.pieces import Pieces
+from forerun.bench.records import Options
+from forerun.bench.transfer_lab import EVALUATED, Lab, Setup
+from forerun.control.agent import BundlePolicy
+from forerun.lockstep import Lockstep
+from forerun_models.bundle import load
+from forerun_models.export import Provenance, export_bundle
+from forerun_models.recipe import load_recipe
+from forerun_models.training.start import build, initialise
+from forerun_models.training.windows import Windows
+from forerun_sim.changes import load_changes
+from forerun_sim.collect import collect
+from forerun_sim.plant import Plant
+from forerun_sim.spec import load_robot
+from forerun_sim.trial import Trial
+
+
+@pytest.fixture(scope="module")
+def zero_shot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model of the simulated pendulum, by least squares alone, with all that fine-tuning needs."""
+    torch.set_num_threads(1)
+    spec, recipe = load_robot("pendulum"), load_recipe("pendulum", "pendulum")
+    short = {"steps_per_epoch": 3, "batch": 32, "phases": [{"epochs": 2, "horizon": 3}], "validation_horizon": 5}
+    recipe = type(recipe).model_validate(
+        recipe.as_data()
+        | {"model": {"members": 2, "elites": 2, "hidden": 8}, "planner": {"horizon": 8, "samples": 16, "iterations": 1}}
+        | {"finetuning": {"training": short, "promote_below": 1.2, "forget_below": 9.0, "coverage": [0.0, 1.0]}}
+        | {"training": short}
+    )
+    trials = [recording.trial(spec) for recording in collect(spec, episodes=4, steps=60, task="swingup", seed=0)]
+    model = build(spec, recipe.model)
+    initialise(model, Windows(trials, model.features.history, 3), 0)
+    folder = tmp_path_factory.mktemp("zero_shot") / "bundle"
+    return export_bundle(folder, model.eval(), spec, recipe, trials, Provenance({}, 0, held_out=trials[:2]))
+
+
+class Player:
+    """What ``lockstep.play`` does, in this process; counts the episodes."""
+
+    def __init__(self) -> None:
+        self.played: list[Lockstep] = []
+
+    def __call__(self, bundle: Path, setting: Lockstep, folder: Path) -> tuple[Path, list[Trial]]:
+        self.played.append(setting)
+        spec, changes = load_robot(setting.robot), load_changes(setting.changes) if setting.changes else ()
+        plant = Plant(spec, engine=setting.engine, task=setting.task, seed=setting.seed, randomize=False, changes=changes)
+        return folder / "bag", [self._episode(bundle, plant, setting, setting.first + n) for n in range(setting.episodes)]
+
+    def _episode(self, bundle: Path, plant: Plant, setting: Lockstep, number: int) -> Trial:
+        period = plant.spec.control.period
+        policy, reading = BundlePolicy(load(bundle), setting.seed, period), plant.reset(number)
+        states, actions = [], []
+        for step in range(round(setting.seconds / period)):
+            states.append([*reading.position, *reading.velocity])
+            actions.append(policy(step, reading))
+            reading = plant.step(actions[-1]) or reading
+        return Trial(np.float32(states), np.float32(actions), period, setting.robot, source=f"{setting.robot}#{number}")
+
+
+def test_all_curves_are_measured_once_from_the_same_states(
+    zero_shot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "FEW", (2,))
+    monkeypatch.setattr(transfer, "SINCE", (1,))
+    monkeypatch.setattr(transfer, "BEFORE", 2)
+    monkeypatch.setattr(transfer, "changes", lambda robot: {"weak motor": {"times": {"strength": 0.7}}})
+    monkeypatch.setattr(Lab, "identified", lambda lab, stage: {"delay": 0.02, "mass.arm": 0.7})
+    player = Player()
+    setup = Setup("pendulum", zero_shot, 1.0, 1, (2,), player)
+    options = Options((0,), tmp_path, tmp_path, kept=tmp_path / "keep")
+    rows = transfer.robot_rows(setup, transfer.CURVES, options)
+    named: dict[tuple[Any, ...], Any] = {(row["curve"], row["change"], row["seconds"]): row for row in rows}
+    assert set(named) == {
+        *(("hanging", "", 0), ("oracle", "", 0), ("fine-tuned", "", 0), ("fine-tuned", "", 2)),
+        *(("scratch", "", 2), ("identified", "", 2)),
+        *(("oracle", "weak motor", 0), ("changes", "weak motor", 0), ("changes", "weak motor", 1)),
+    }
+    assert named["hanging", "", 0]["share_median"] == 0.0 and named["oracle", "", 0]["share_median"] == 1.0
+    assert named["fine-tuned", "", 2]["promoted"] in (0, 1) and "recovery_s" in named["changes", "weak motor", 0]
+    assert {setting.seed for setting in player.played if setting.first == EVALUATED} == {0}
+    assert [setting.first for setting in player.played if setting.first < EVALUATED and setting.changes is None] == [0]
+    count = len(player.played)
+    assert transfer.robot_rows(setup, transfer.CURVES, options) == rows and len(player.played) == count
+
+
+def test_a_killed_piece_is_done_again_and_whole_ones_are_not(tmp_path: Path) -> None:
+    def killed(folder: Path) -> dict[str, Any]:
+        (folder / "half").touch()
+        raise KeyboardInterrupt
+
+    pieces = Pieces(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        pieces.done("one", killed)
+    assert pieces.done("one", lambda folder: {"found": [path.name for path in folder.iterdir()]}) == {"found": []}
+    assert pieces.done("one", killed) == {"found": []}
+
+
+def test_a_refused_candidate_leaves_the_bundle_that_was_in_use(
+    zero_shot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = Lab(Setup("pendulum", zero_shot, 1.0, 1, (1, 2), Player()), 0, Pieces(tmp_path / "seed"), Pieces(tmp_path))
+    monkeypatch.setattr(lab, "data", lambda stage: [])
+    promoted = {"tuned_1": True, "tuned_2": False}
+    monkeypatch.setattr(lab, "_tune", lambda name, parent, trials: {"promoted": promoted[name]})
+    assert lab.tuned(0) == zero_shot
+    assert lab.tuned(2) == lab.tuned(1) == tmp_path / "seed" / "tuned_1" / "bundle"
