@@ -16,8 +16,6 @@ import yaml
 
 from forerun import lockstep
 from forerun.bench.pieces import Pieces
-from forerun.bench.transfer_planner import play as play_in_simulator
-from forerun.bench.transfer_planner import simulator_planner
 from forerun.demo.measure import score
 from forerun.lockstep import Lockstep
 from forerun_models.bundle import load
@@ -210,9 +208,11 @@ class Lab:
         return self._pieces.done(f"identified_{stage}_evaluated", work)
 
     def _simulated(self, ahead: Ahead, plant: Plant, *, true: bool) -> dict[str, Any]:
+        from forerun.bench.transfer_planner import play, simulator_planner
+
         planner = simulator_planner(ahead, self.spec, self.recipe)
         numbers = range(EVALUATED, EVALUATED + self.setup.episodes)
-        return self._scored([play_in_simulator(planner, plant, n, self.setup.seconds, 0, true=true) for n in numbers])
+        return self._scored([play(planner, plant, n, self.setup.seconds, 0, true=true) for n in numbers])
 
     def _plant(self, change: Mapping[str, Any]) -> Plant:
         changes = (Change(at=0.0, **change),) if change else ()
