@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from forerun.lockstep import Lockstep, play
+from support.processes import Processes
 from support.tiny_bundle import Law, tiny_bundle
 
 from .conftest import CART
@@ -22,3 +24,8 @@ def test_episode_is_the_same_whatever_was_before_it_until_the_plant_changes(doma
     assert np.array_equal(two[1].states[:21], one[0].states[:21])
     assert np.abs(two[1].states - one[0].states).max() > 0.01
     assert two[1].meta["lived"] == 0.8 and one[0].meta["changes"][0]["times"] == {"strength": 0.7}
+
+
+def test_node_ends_without_the_process_that_started_it(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORERUN_STARTER", "1")
+    assert processes.node("simulator", robot="cartpole").wait() == 0

@@ -33,7 +33,12 @@ class NodeProcess:
         with self._log.open("wb") as output:
             # In a session of its own: Ctrl-C in the terminal reaches the demo alone, which ends its nodes in order.
             self._process = subprocess.Popen(
-                command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
+                command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                env={**os.environ, "FORERUN_STARTER": str(os.getpid())},  # whoever kills us leaves no robot moving
             )
 
     def __enter__(self) -> NodeProcess:

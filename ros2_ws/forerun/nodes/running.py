@@ -6,6 +6,7 @@ SIGINT or SIGTERM ends the spinning, then the node sends what it must, then rclp
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import traceback
@@ -67,13 +68,18 @@ def run(make: Callable[[], Node], args: list[str] | None) -> int:
         rclpy.try_shutdown()
 
 
+def _left_alone() -> bool:
+    """Whether the process that started the node, and would have ended it, is gone (``FORERUN_STARTER`` is its number)."""
+    return os.environ.get("FORERUN_STARTER", str(os.getppid())) != str(os.getppid())
+
+
 def _spin(node: Node, stop: _StopSignal) -> int:
     runnable: Runnable = node
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     failed = False
     try:
-        while not stop.received and runnable.exit_code is None:
+        while not stop.received and runnable.exit_code is None and not _left_alone():
             executor.spin_once(timeout_sec=0.1)
     except ForerunError:
         raise
