@@ -25,12 +25,14 @@ class Collection(Strict):
 class RigidBodySettings(Strict):
     """Of a model of kind ``rigid_body``: physics steps in a control step, how many of the last commands may still act (the newest
     counts), the size of the recurrent unit that reads the history, and how many numbers of its own its context hands to the
-    network, beside the friction and torque of each joint."""
+    network, beside friction, torque and strength of each joint. ``variety``: how much drives may differ from run to run, as the
+    standard deviation of the logarithm of their strength (``dynamics/drives.py``); 0 where all runs are of one and the same."""
 
     substeps: Count = 2
     commands: Annotated[int, Field(ge=2)] = 3
     recurrent: Count = 32
     context: Annotated[int, Field(ge=0)] = 2
+    variety: Annotated[float, Field(ge=0)] = 0.0
 
 
 class ModelSettings(Strict):

@@ -13,6 +13,9 @@ _WIDTH = 0.05
 _LEAST = 1e-3
 """Viscous and dry friction at first, where robot.yaml gives none [SI]."""
 
+_SHARES = (0.02, 0.3)
+"""Of dry friction: what viscous friction [s/rad or s/m] and stiction are at least at first."""
+
 
 class Friction(nn.Module):
     """viscous * v + (coulomb + stiction * exp(-(v / speed)^2) + loss * |drive|) * tanh(v / width), each coefficient per member
@@ -30,9 +33,11 @@ class Friction(nn.Module):
         def start(value: float | dict[str, float], least: float) -> Tensor:
             return torch.log(per_joint(value, names).clamp_min(least)).repeat(members, 1, 1)
 
-        self.viscous = nn.Parameter(start(actuators.viscous, _LEAST))
+        # Logarithms move slowly from next to nothing: where a joint has dry friction, the rest begins as a share of it.
+        dry = per_joint(actuators.coulomb, names).max()
+        self.viscous = nn.Parameter(start(actuators.viscous, max(_LEAST, _SHARES[0] * float(dry))))
         self.coulomb = nn.Parameter(start(actuators.coulomb, _LEAST))
-        self.stiction = nn.Parameter(start(actuators.stiction, 10 * _LEAST))
+        self.stiction = nn.Parameter(start(actuators.stiction, max(10 * _LEAST, _SHARES[1] * float(dry))))
         self.speed = nn.Parameter(start(actuators.stiction_speed, _WIDTH))
         self.width = nn.Parameter(start(_WIDTH, _WIDTH))
         self.loss = nn.Parameter(per_joint(actuators.gear_loss, names).repeat(members, 1, 1))

@@ -76,6 +76,11 @@ class WorldModel(nn.Module, ABC):
     def scale_variance(self, log_ratio: Tensor) -> None:
         """Adds ``log_ratio`` [E, 1, S] to all log-variances."""
 
+    def varied(self, states: Tensor, actions: Tensor, generator: torch.Generator) -> Tensor:
+        """Commands to learn from instead of ``actions`` [..., T, A], which led through ``states`` [..., T+1, S]: the same ones,
+        where a model knows no others that would have done it."""
+        return actions
+
     def resumed(self, parts: Memory) -> Memory:
         """The memory of which ``parts`` are the tensors that ``memory_sizes`` tells of."""
         return parts

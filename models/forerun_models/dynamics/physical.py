@@ -20,6 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from forerun_models.dynamics.drives import OtherDrives
 from forerun_models.dynamics.features import Features
 from forerun_models.dynamics.friction import Friction
 from forerun_models.dynamics.model import Memory, WorldModel, soft_bound
@@ -35,6 +36,8 @@ _CLEAR = 4.0
 """Standard deviations beyond which an innovation says nothing more to the recurrent unit."""
 _TORQUE = 0.03
 """Of the drives' largest effort: how much the context may add."""
+_STRENGTH = 0.3
+"""Logarithm of the factor by which the context may scale the drives' efforts."""
 _ADDED = 0.2
 """Of what one step of the physics was off at first: how much the network may add. Where the data end, physics decides."""
 _BEYOND = 10.0
@@ -49,7 +52,8 @@ class Belief(NamedTuple):
         position: [J].
         velocity: [J].
         commands: [(D-1) A] given before, the newest first.
-        context: [2 J + C] of this run: logarithm of the factor of dry friction, torques, and what only the network reads.
+        context: [2 J + C] of this run: logarithm of the factor of dry friction, torques, and what only the network reads; between
+            them [J] the strength of the drives, where that varies.
     """
 
     position: Tensor
@@ -91,6 +95,8 @@ class Physical(WorldModel):
         route = torch.zeros(self.actions, joints)
         route[range(self.actions), [names.index(name) for name in robot.action_names]] = 1.0
         self.route: Tensor = nn.Buffer(route, persistent=False)
+        dry = per_joint(actuators.coulomb, names) @ route.T
+        self.others = OtherDrives(settings.variety, dry)
         delay = actuators.delay + float(per_joint(actuators.lag, names).mean())
         self.drive = nn.Parameter(
             late(delay / self.period, self.substeps, self.reach)[..., None].repeat(members, 1, 1, self.actions)
@@ -101,14 +107,16 @@ class Physical(WorldModel):
         seen = 2 * features.angle_map.shape[1] + len(features.direct) + self.actions
         limits = torch.tensor([joint.effort or 1.0 for joint in robot.actuated])
         self.action_unit: Tensor = nn.Buffer(0.5 * limits, persistent=False)
-        inputs = seen + 2 * joints + settings.context
+        self.varies = settings.variety > 0
+        told = (3 if self.varies else 2) * joints + settings.context
+        inputs = seen + told
         self.network = Network([inputs, hidden, hidden, joints], members)
         self.noise = Network([inputs, hidden, 2 * joints], members)
         self.recurrent = Recurrent(seen + joints + 2 * joints, settings.recurrent, members)
-        self.reading = Network([settings.recurrent, 2 * joints + settings.context], members)
+        self.reading = Network([settings.recurrent, told], members)
         # Units of innovations, and of what the network adds: what one step of the physics was off at first.
         self.innovation: Tensor = nn.Buffer(torch.ones(self.state_size))
-        self.memory_sizes = (joints, joints, (self.reach - 1) * self.actions, 2 * joints + settings.context)
+        self.memory_sizes = (joints, joints, (self.reach - 1) * self.actions, told)
         self.torque_unit = _TORQUE * float(limits.max())
 
     @torch.no_grad()
@@ -165,6 +173,11 @@ class Physical(WorldModel):
         commands = self._shifted(belief.commands, action)
         return logged, log_variance, (position, velocity, commands, belief.context, *physics)
 
+    def varied(self, states: Tensor, actions: Tensor, generator: torch.Generator) -> Tensor:
+        """Commands that would have moved robots with other drives just so; see ``OtherDrives``."""
+        usual = self.features.state_std[self.joints :] @ self.route.T
+        return self.others(states[..., self.joints :] @ self.route.T, usual, actions, generator)
+
     def resumed(self, parts: Memory) -> Memory:
         """A belief with the coefficients of the physics."""
         return (*parts, *self._physics())
@@ -201,6 +214,8 @@ class Physical(WorldModel):
         given = torch.cat([action, belief.commands], dim=-1).reshape(*action.shape[:-1], self.reach, self.actions)
         # [substeps, E, N, J]: in each part of a step the last commands act with other weights.
         efforts = (self.drive.transpose(0, 1)[:, :, None] * given).sum(dim=3) @ self.route
+        if self.varies:
+            efforts = efforts * torch.exp(_STRENGTH * context[..., 2 * joints : 3 * joints])
         scale, torque = torch.exp(context[..., :joints]), context[..., joints : 2 * joints] * self.torque_unit
         network = self.network(torch.cat([self._seen(position, velocity, action), context], dim=-1))
         added = torch.tanh(network) * (_ADDED * self.innovation[joints:] / self.period)

@@ -186,7 +186,8 @@ class Trainer:
             s, a = source.windows.cut(torch.gather(bootstrap, 1, draw), horizon)
             states.append(s)
             actions.append(a)
-        return torch.cat(states, dim=1), torch.cat(actions, dim=1)
+        batch = torch.cat(states, dim=1)
+        return batch, self.model.varied(batch, torch.cat(actions, dim=1), self.generator)
 
     def _loss(self, states: Tensor, actions: Tensor, horizon: int) -> Tensor:
         history = self.model.features.history

@@ -12,6 +12,7 @@ import torch
 
 from forerun.bench.physics import Parameters, Physics, derivative
 from forerun_models.bundle import load
+from forerun_models.dynamics.drives import OtherDrives
 from forerun_models.dynamics.physical import Physical, late
 from forerun_models.dynamics.rigid import RigidBody, polynomial, solve
 from forerun_models.export import Provenance, export_bundle
@@ -188,3 +189,20 @@ def test_robots_without_such_physics_are_refused() -> None:
         build(pendulum.model_copy(update={"joints": turned}), SMALL)
     with pytest.raises(InputError, match="fixed base"):
         build(load_robot("husky"), SMALL)
+
+
+def test_a_robot_with_other_drives_moves_the_same_under_the_commands_made_for_it() -> None:
+    random, steady = np.random.default_rng(0), torch.ones(50, 40, 2)
+    actions = torch.from_numpy(random.normal(size=(50, 40, 2)).astype(np.float32))
+
+    def commands(variety: float, dry: float, velocities: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
+        drives = OtherDrives(variety, torch.tensor([dry, 0.0]))
+        return drives(velocities, torch.ones(2), given, torch.Generator().manual_seed(0))
+
+    strength = commands(0.2, 0.0, steady, actions) / actions
+    torch.testing.assert_close(strength, strength[:, :1].expand_as(strength), rtol=1e-4, atol=1e-4)
+    assert 0.05 < float(torch.log(strength[:, 0]).std()) < 0.2
+    # What makes up for friction is odd in the velocity, on the joint that has friction, about what is off zero.
+    forth, still, back = (commands(0.1, 0.5, factor * steady, 0 * actions) for factor in (1.0, 0.0, -1.0))
+    torch.testing.assert_close(forth - still, still - back)
+    assert float((forth - still)[..., 0].std()) > 0 and not forth[..., 1].any()
