@@ -64,7 +64,7 @@ def play(
     ids = []
     with own_domain(), rig(plant, control, record, folder / "logs") as nodes:
         for number in range(setting.episodes):
-            ids.append(nodes.conductor.play(states, seconds - 0.5 * spec.control.period, first=number == 0, check=nodes.check))
+            ids.append(nodes.conductor.play(ANSWERS, seconds - 0.5 * spec.control.period, first=number == 0, check=nodes.check))
             said(number + 1)
         nodes.conductor.wait(0.3, nodes.check)
         nodes.conductor.transition("deactivate")

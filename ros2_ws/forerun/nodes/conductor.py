@@ -47,7 +47,7 @@ class Conductor:
         self._trial: dict[str, Any] = {}
         self._status: dict[str, str] = {}
         self._clock: Any = None
-        self._newest = 0
+        self._answered = 0
         self._node.create_subscription(String, "trial", self._on_trial, qos.LATCHED)
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, qos.DIAGNOSTICS)
         self._bundle = self._node.create_publisher(String, "bundle", qos.LATCHED)
@@ -90,18 +90,18 @@ class Conductor:
         self._call("reset", Trigger.Request())
         return str(self._trial["id"])
 
-    def play(self, states: str, seconds: float, *, first: bool, patience: float = 300.0, check: Callable[[], None]) -> str:
+    def play(self, answers: str, seconds: float, *, first: bool, patience: float = 300.0, check: Callable[[], None]) -> str:
         """Plays an episode of a simulator in lockstep that waits after ``seconds`` simulated ones, and returns the trial's id.
 
         Args:
-            states: topic of the joint states.
+            answers: topic of the controller's answers, which have the states' stamps.
             seconds: how long it lasts, at most the simulator's ``episode_seconds``.
             first: the episode under way is meant, not the next one, before which the controller forgets the last one.
             patience: seconds that it may take.
             check: may raise what ends the waiting.
         """
         if self._clock is None:
-            self._clock = self._node.create_subscription(JointState, states, self._on_state, qos.STATES_LOCKSTEP)
+            self._clock = self._node.create_subscription(JointState, answers, self._on_answer, qos.STAMPED)
         if not first:
             before = self._trial.get("id")
             self._call("reset", Trigger.Request())
@@ -112,7 +112,7 @@ class Conductor:
 
         def over() -> bool:
             check()
-            return self._newest >= end
+            return self._answered >= end
 
         self.wait_until(over, patience, f"the episode does not last {seconds:g} s")
         return str(self._trial["id"])
@@ -170,8 +170,8 @@ class Conductor:
     def _on_trial(self, message: String) -> None:
         self._trial = json.loads(message.data)
 
-    def _on_state(self, message: JointState) -> None:
-        self._newest = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+    def _on_answer(self, message: JointState) -> None:
+        self._answered = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:

@@ -183,7 +183,8 @@ class Session:
         timed = not isinstance(self.pacer, StepPacer) and tick.verdict in (Verdict.PLAN, Verdict.BRIDGED)
         if timed and tick.state is not None and tick.state.stamp:
             latency = (self._clock() - tick.state.stamp) * 1e-9
-        self._answered = now
+        # In lockstep a tick that did not see its state, for it came while the one before was decided, answers nothing.
+        self._answered = now if tick.state is not None and tick.state.time == now else -math.inf
         self.statistics.add(begin, (time.monotonic_ns() - begin) * 1e-9, latency, _KINDS.index(tick.verdict))
         self.statistics.missed = self.pacer.missed
         self._record(tick)
