@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from forerun.bench.double_pendulum import Split, load_split, protocol_files
 from forerun.bench.records import Options
+from forerun.cli.app import app
 from forerun_models.bundle import Bundle, BundleError, load
 from forerun_models.evaluation import Linear, Predictor, persistence
 from forerun_models.evaluation.kstep import cut, errors, rmse
@@ -38,16 +38,15 @@ LEARNED += ("pendubot_ilqr_tvlqr_lqr_9a1b1a", "pendubot_ilqr_tvlqr_lqr_d3f519")
 JUDGED = ("acrobot_ilqr_tvlqr_lqr_2b67ec", "pendubot_ilqr_tvlqr_lqr_104bd8", "full_sysid_excitation_340c2f")
 
 
-def forerun(*args: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "forerun.cli.main", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def forerun(*args: str | Path) -> Any:
+    return CliRunner().invoke(app, [*map(str, args)], env={"COLUMNS": "200"})
 
 
 def done(*args: str | Path) -> str:
     """Standard output of a command that must succeed."""
     run = forerun(*args)
-    assert run.returncode == 0, run.stderr
-    return run.stdout
+    assert run.exit_code == 0, run.output
+    return str(run.stdout)
 
 
 def recipe(path: Path, robot: str, history: int, epochs: dict[int, int], **training: float) -> Path:
@@ -149,7 +148,7 @@ def test_panda_log_without_commands_is_shown_and_refused_for_training(shared_dat
     shown = done("inspect", bag, "--robot", "panda")
     assert "sqlite3, 727 messages" in shown and "fer_joint7" in shown and "no trials can be made of it" in shown
     run = forerun("train", bag, "--robot", "panda", "--out", tmp_path / "run")
-    assert run.returncode == 2
+    assert run.exit_code == 2
     assert str(bag) in run.stderr and "no commands" in run.stderr and "Traceback" not in run.stderr
     assert not (tmp_path / "run").exists()
 
@@ -192,5 +191,5 @@ def test_the_protocol_takes_c1_trials_on_the_100_hz_grid_alone(shared_data: Path
 def test_logs_of_another_robot_are_refused(shared_data: Path, tmp_path: Path) -> None:
     log = shared_data / "so101" / "so101_wave_motion.npz"
     run = forerun("bag", "from-npz", log, "--robot", "double_pendulum", "--command", "q_cmd", "--out", tmp_path / "bags")
-    assert run.returncode == 2 and "has 2 joints" in run.stderr
+    assert run.exit_code == 2 and "has 2 joints" in run.stderr
     assert list(tmp_path.iterdir()) == []

@@ -25,7 +25,7 @@ _HELD = 4
 
 @dataclass(frozen=True)
 class Size:
-    """Episodes, their control steps, and what a search gets."""
+    """Episodes, their control steps, and what a search gets; ``ahead`` steps are predicted."""
 
     episodes: int = 64
     steps: int = 250
@@ -33,6 +33,7 @@ class Size:
     generations: int = 5
     few: int = 12
     seconds: float = 10.0
+    ahead: int = 25
 
 
 SIZE = Size()
@@ -103,7 +104,7 @@ def speed(fit: Fit) -> Row:
 
 
 def _settings(engine: str, seed: int) -> Settings:
-    return Settings(engine, 25, SIZE.segments, SIZE.generations, seed)
+    return Settings(engine, SIZE.ahead, SIZE.segments, SIZE.generations, seed)
 
 
 def _logs(

@@ -7,7 +7,7 @@ simulate the same motion; plant and bare loop take turns. What counts is the lea
 ``share_of_bare`` is with all that the robot's robot.yaml randomizes, and with every quantity of sensors and disturbances besides
 (pushes, drift, dropout, jitter, ...); ``share_with_play`` with backlash and torque-speed curves too, for which the drives have to
 look at the joints in every physics step. ``reset_steps`` is a reset with new randomization, in control steps of the same plant.
-``memory_mib`` is what resident memory grew from 1e5 to 1e6 physics steps, with a reset every thousand control steps.
+``memory_mib`` is what resident memory grew between ``GROWTH`` physics steps, with a reset every thousand control steps.
 
 The last rows hold many copies of a robot in one PyBullet world against as many worlds: ``share_of_bare`` there is the speed of
 one world as a share of that of many.
@@ -37,6 +37,8 @@ LONG = ("cartpole", "double_pendulum")
 """Robots whose memory is watched."""
 CROWDS = (("cartpole", 8), ("cartpole", 64), ("panda", 8))
 PHYSICS_STEPS = 1000
+GROWTH = (100_000, 1_000_000)
+"""Physics steps between which resident memory is compared."""
 REPEATS = 15
 
 
@@ -174,8 +176,8 @@ def _resident() -> float:
 
 
 def _growth(plant: Plant, commands: list[NDArray[np.float64]]) -> float:
-    """Growth of resident memory [MiB] between 1e5 and 1e6 physics steps; medians over a few thousand steps at both ends."""
-    seen: dict[int, list[float]] = {100_000: [], 1_000_000: []}
+    """Growth of resident memory [MiB] between the ends of ``GROWTH``; medians over a few thousand steps at both."""
+    seen: dict[int, list[float]] = {limit: [] for limit in GROWTH}
     steps = episode = 0
     for limit, values in seen.items():
         while steps < limit:

@@ -43,12 +43,11 @@ def protocol_grid(log: dict[str, Floats], period: float) -> tuple[Floats, Floats
     t = log["t"] - log["t"][0]
     rows = np.arange(int(np.floor(t[-1] / period + 1e-6)) + 1) * period
     states = [np.interp(rows, t, column) for column in np.concatenate([log["q"], log["dq"]], axis=1).T]
-    actions = np.zeros((len(rows), log["tau_cmd"].shape[1]))
-    for i, begin in enumerate(rows):
-        cuts = np.concatenate([[begin], t[(t > begin) & (t < begin + period)], [begin + period]])
-        held = log["tau_cmd"][np.searchsorted(t, cuts[:-1], side="right") - 1]
-        actions[i] = (held * np.diff(cuts)[:, None]).sum(axis=0) / period
-    return np.stack(states, axis=1), actions
+    # The mean of a held command is the difference of its integral, which is straight between messages and after the last.
+    until = np.append(t, t[-1] + 2 * period)
+    integral = np.cumsum(np.pad(log["tau_cmd"] * np.diff(until)[:, None], ((1, 0), (0, 0))), axis=0)
+    ends = [np.interp(rows + period, until, column) - np.interp(rows, until, column) for column in integral.T]
+    return np.stack(states, axis=1), np.stack(ends, axis=1) / period
 
 
 def test_grid_of_every_double_pendulum_trial_is_that_of_the_protocol(

@@ -20,7 +20,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Searches that are over in a moment."""
     monkeypatch.setattr(identify_known, "ENGINES", ("bullet",))
     monkeypatch.setattr(identify_known, "ROBOTS", ("pendulum",))
-    monkeypatch.setattr(identify_known, "SIZE", identify_known.Size(8, 100, 40, 1, few=5, seconds=2.0))
+    monkeypatch.setattr(identify_known, "SIZE", identify_known.Size(8, 100, 40, 1, few=5, seconds=1.0, ahead=10))
 
 
 def test_each_known_parameter_is_a_row_and_missing_logs_are_told(quick: None, tmp_path: Path) -> None:

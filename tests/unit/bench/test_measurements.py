@@ -35,6 +35,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measurements that are over in a moment; their figures mean nothing."""
     monkeypatch.setattr(simulator, "PHYSICS_STEPS", 500)
     monkeypatch.setattr(simulator, "REPEATS", 1)
+    monkeypatch.setattr(simulator, "GROWTH", (1000, 30_000))
     monkeypatch.setattr(environments, "TASKS", (("cartpole", "swingup", (2,)),))
     monkeypatch.setattr(environments, "STEPS", 20)
     monkeypatch.setattr(environments, "REPEATS", 1)

@@ -9,11 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from forerun.bags import load_trials, write_trials
+from forerun.cli.app import app
 from forerun_sim.collect import collect
 from forerun_sim.spec import load_robot
 
@@ -33,15 +36,18 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def identify(bag: Path, out: Path, *args: str | Path) -> subprocess.CompletedProcess[str]:
-    call = [*FORERUN, "identify", "pendulum", str(bag), "--out", str(out), *QUICK, *map(str, args)]
-    return subprocess.run(call, capture_output=True, text=True, check=False)
+def forerun(*args: str | Path) -> Any:
+    return CliRunner().invoke(app, [*map(str, args)])
+
+
+def identify(bag: Path, out: Path, *args: str | Path) -> Any:
+    return forerun("identify", "pendulum", bag, "--out", out, *QUICK, *args)
 
 
 def test_identify_writes_keys_a_report_and_the_next_experiment(bag: Path, tmp_path: Path) -> None:
     out, figures, following = tmp_path / "fit.yaml", tmp_path / "fit.json", tmp_path / "next"
     run = identify(bag, out, "--generations", "2", "--json", figures, "--design", following, "--design-seconds", "1")
-    assert run.returncode == 0, run.stderr
+    assert run.exit_code == 0, run.output
     result = json.loads(figures.read_text())
     assert result["complete"]
     assert result["parameters"]["mass.arm"]["value"] == pytest.approx(0.72, rel=0.1)
@@ -56,9 +62,8 @@ def test_identify_writes_keys_a_report_and_the_next_experiment(bag: Path, tmp_pa
     stated = yaml.safe_load((robot / "robot.yaml").read_text())
     (robot / "robot.yaml").write_text(yaml.safe_dump(stated | keys))
     drawn = tmp_path / "drawn"
-    call = [*FORERUN, "simulate", str(robot), "--episodes", "2", "--steps", "20", "--out", str(drawn)]
-    simulated = subprocess.run(call, capture_output=True, text=True, check=False)
-    assert simulated.returncode == 0, simulated.stderr
+    simulated = forerun("simulate", robot, "--episodes", "2", "--steps", "20", "--out", drawn)
+    assert simulated.exit_code == 0, simulated.output
     low, high = keys["randomization"]["mass"]["arm"]["log_uniform"]
     for trial in load_trials([drawn], load_robot(robot)):
         assert low <= trial.meta["parameters"]["mass.arm"] <= high
@@ -70,7 +75,7 @@ def test_identify_writes_keys_a_report_and_the_next_experiment(bag: Path, tmp_pa
     (planned,) = load_trials([following], load_robot("pendulum"))
     assert planned.duration == pytest.approx(1.0, abs=0.05)
     assert abs(planned.actions).max() > 0.05
-    assert identify(bag, out).returncode == 2  # nothing is replaced unasked
+    assert identify(bag, out).exit_code == 2  # nothing is replaced unasked
     assert not list(tmp_path.glob(".*"))
 
 
@@ -107,9 +112,8 @@ def test_what_is_wrong_is_said_by_name(bag: Path, tmp_path: Path) -> None:
     )
     (robot / "robot.yaml").write_text(text)
     (robot / "pendulum.urdf").write_bytes((shipped.folder / "pendulum.urdf").read_bytes())
-    call = [*FORERUN, "identify", str(robot), str(bag), "--out", str(tmp_path / "fit.yaml")]
-    run = subprocess.run(call, capture_output=True, text=True, check=False)
-    assert run.returncode == 2
+    run = forerun("identify", robot, bag, "--out", tmp_path / "fit.yaml")
+    assert run.exit_code == 2
     assert "identify.mass.leg: no such parameter" in run.stderr
     assert not (tmp_path / "fit.yaml").exists()
 
@@ -122,7 +126,7 @@ def test_a_fit_that_predicts_other_trials_worse_says_so_wherever_it_is_read(bag:
     runs.close()
     out, figures = tmp_path / "fit.yaml", tmp_path / "fit.json"
     run = identify(bag, out, "--generations", "1", "--json", figures, "--hold-out", other)
-    assert run.returncode == 0, run.stderr
+    assert run.exit_code == 0, run.output
     assert 10 in json.loads(figures.read_text())["worse_at"]
     assert "predicted worse than before" in " ".join(run.stdout.split())
     assert (

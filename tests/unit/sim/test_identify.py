@@ -74,7 +74,7 @@ def test_a_robot_that_needs_its_engine_is_fitted_through_it(monkeypatch: pytest.
     # What it cannot simulate at once (ground, free bases) goes through the engine piece by piece, to the same result.
     spec = pendulum()
     trials = logs(spec, TRUTH, steps=60)
-    settings = replace(QUICK, segments=6, steps=8, generations=1)
+    settings = replace(QUICK, segments=6, steps=5, generations=1)
     at_once = identify(spec, trials[:3], trials[3:], replace(settings, engine="mujoco_urdf"))
     monkeypatch.setattr("forerun_sim.identify.work.suits", lambda spec: False)
     through = identify(spec, trials[:3], trials[3:], replace(settings, engine="mujoco_urdf"))
@@ -125,7 +125,7 @@ def test_a_prediction_is_what_the_sensors_report_of_the_true_plant() -> None:
 def test_a_search_that_was_stopped_goes_on_to_the_same_result(tmp_path: Path) -> None:
     spec = pendulum()
     trials = logs(spec, TRUTH, steps=60)
-    settings = replace(QUICK, segments=12, steps=10, generations=4)
+    settings = replace(QUICK, segments=12, steps=10, generations=3)
     whole = identify(spec, trials[:3], trials[3:], settings)
     state = tmp_path / "state"
 
@@ -145,7 +145,7 @@ def test_a_search_that_was_stopped_goes_on_to_the_same_result(tmp_path: Path) ->
 def test_the_result_does_not_depend_on_the_number_of_workers() -> None:
     spec = pendulum()
     trials = logs(spec, TRUTH, steps=60)
-    settings = replace(QUICK, segments=10, steps=10, generations=2)
+    settings = replace(QUICK, segments=10, steps=5, generations=1)
     one, two = (identify(spec, trials[:3], trials[3:], replace(settings, workers=workers)) for workers in (1, 2))
     np.testing.assert_allclose(one.coordinates, two.coordinates, atol=1e-9)
 
@@ -153,7 +153,7 @@ def test_the_result_does_not_depend_on_the_number_of_workers() -> None:
 def test_the_fragment_makes_the_robot_that_was_found(tmp_path: Path) -> None:
     spec = pendulum()
     trials = logs(spec, TRUTH, steps=60)
-    fit = identify(spec, trials[:3], trials[3:], replace(QUICK, segments=12, steps=10, generations=1))
+    fit = identify(spec, trials[:3], trials[3:], replace(QUICK, segments=12, steps=5, generations=1))
     data = fragment(spec, fit, nominal_values(spec, "bullet"))
     read = yaml.safe_load(as_yaml(data, "found"))
     robot = RobotSpec.model_validate({**spec.model_dump(exclude={"nominal", "randomization"}), **read}).at(spec.folder)
