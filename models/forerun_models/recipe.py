@@ -26,9 +26,16 @@ class RigidBodySettings(Strict):
     """Of a model of kind ``rigid_body``: physics steps in a control step, how many of the last commands may still act (the newest
     counts), the size of the recurrent unit that reads the history, and how many numbers of its own its context hands to the
     network, beside friction, torque and strength of each joint. ``variety``: how much drives may differ from run to run, as the
-    standard deviation of the logarithm of their strength (``dynamics/drives.py``); 0 where all runs are of one and the same."""
+    standard deviation of the logarithm of their strength (``dynamics/drives.py``); 0 where all runs are of one and the same.
+
+    That torque is at most ``offset`` of the drives' largest effort. ``friction`` is what joints have at first where robot.yaml
+    gives none [SI]. ``integrator``: the forces of a physics step are those at its beginning (``euler``), or those in its middle,
+    at twice the cost (``midpoint``: for drives with little friction, which keep energy)."""
 
     substeps: Count = 2
+    offset: Annotated[float, Field(ge=0)] = 0.03
+    friction: Positive = 1e-3
+    integrator: Literal["euler", "midpoint"] = "euler"
     commands: Annotated[int, Field(ge=2)] = 3
     recurrent: Count = 32
     context: Annotated[int, Field(ge=0)] = 2
@@ -114,10 +121,57 @@ class Finetuning(Strict):
     latency: Positive = 0.7
 
 
+class Scales(Strict):
+    """Sizes of a trajectory's costs, from the start to its end; a cost c of size n counts tanh(pi c / n), one without a size
+    nothing. ``time`` [s] until the task's success is reached; ``work``: sum over steps and joints of |change of position times
+    command|; ``effort``: integral of the squared commands; ``roughness``: sum over joints of the standard deviation of the
+    commands' changes from step to step over the task's duration; ``motion``: integral of the squared velocities."""
+
+    time: Positive | None = None
+    work: Positive | None = None
+    effort: Positive | None = None
+    roughness: Positive | None = None
+    motion: Positive | None = None
+
+
+class Tracking(Strict):
+    """Deviations that count the same in the feedback along a trajectory: of positions, velocities and commands from it, and of
+    how fast the commands change [1/s]; SI."""
+
+    position: Positive = 0.1
+    velocity: Positive = 1.0
+    command: Positive = 1.0
+    rate: Positive = 20.0
+
+
+class TrajectorySettings(Strict):
+    """Of a planner of kind ``trajectory``. ``target`` are the positions of joints at its end (0 for the others), where the robot
+    can stand; it begins in the middle of the task's initial states and takes ``seconds``. Commands are linear between knots,
+    ``knot`` control steps apart. ``starts`` random first guesses (drawn by ``seed``) are improved ``iterations`` times, most of
+    them for a part of that only; the best one by ``scales`` is followed, with the feedback of ``tracking``. ``margin``, in units
+    of the task's success, softens the edge at which ``time`` ends. ``reserve`` of the commands' limits is left to the feedback.
+    Where another moment of the trajectory would be cheaper to come back to, at ``rejoin`` times the cost, the robot goes on from
+    there."""
+
+    target: dict[str, float] = Field(default_factory=dict)
+    seconds: Positive = 3.0
+    knot: Count = 5
+    starts: Count = 16
+    iterations: Count = 60
+    seed: Annotated[int, Field(ge=0)] = 0
+    scales: Scales = Scales(effort=1.0)
+    margin: Positive = 0.03
+    tracking: Tracking = Tracking()
+    reserve: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    rejoin: Fraction = 0.2
+
+
 class Planner(Strict):
     """How the robot plans. ``kind``: iCEM (Pinneri et al. 2020), ``cem``, ``mppi`` or ``random`` shooting; or ``ilqr``, which
     plans by derivatives in torch alone (no bundle can be made of it) and says itself which settings it reads
-    (``planners/ilqr.py``): it stops after ``iterations``, or where one gains no more than ``tolerance`` of the return.
+    (``planners/ilqr.py``): it stops after ``iterations``, or where one gains no more than ``tolerance`` of the return. Or
+    ``trajectory``: planned once in the model, when a bundle is made, and followed by the robot (``TrajectorySettings``; of the
+    rest it reads ``horizon`` and ``members``).
 
     ``samples`` sequences an iteration, all told (iCEM's shrink by ``shrink`` in each later one; rounded up to whole blocks of
     16; of iCEM and CEM at least twice the elites). ``colour`` is the exponent of the noise spectrum, ``std`` its standard
@@ -130,7 +184,8 @@ class Planner(Strict):
     ``particles`` a member. ``disagreement_weight`` penalises returns by the members' spread. ``policy_samples`` of the first
     iteration come from the bundle's policy, with noise ``policy_std``."""
 
-    kind: Literal["icem", "cem", "mppi", "random", "ilqr"] = "icem"
+    kind: Literal["icem", "cem", "mppi", "random", "ilqr", "trajectory"] = "icem"
+    trajectory: TrajectorySettings = TrajectorySettings()
     horizon: Count = 25
     samples: Count = 96
     iterations: Count = 3

@@ -54,8 +54,8 @@ class MpcSettings(Strict):
 
     @model_validator(mode="after")
     def _plans_by_sampling(self) -> MpcSettings:
-        if self.planner.kind == "ilqr":
-            raise ValueError("planner.kind 'ilqr' plans for robots alone; choose icem, cem, mppi or random")
+        if self.planner.kind in ("ilqr", "trajectory"):
+            raise ValueError(f"planner.kind '{self.planner.kind}' plans for robots alone; choose icem, cem, mppi or random")
         if self.planner.policy_samples and self.value is None:
             raise ValueError(
                 "planner.policy_samples come from a policy, which is learned beside a value: add 'value' (may be {})"

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from forerun_models.dynamics.features import FeatureMap
 from forerun_models.dynamics.model import Memory, WorldModel, soft_bound
+from forerun_sim.errors import InputError
 
 
 class Ensemble(WorldModel):
@@ -87,6 +88,15 @@ class Ensemble(WorldModel):
         following = features.next_state(states[-1], mean)
         after = (*states[1:], following, *actions[1:])
         return following, log_variance + 2 * torch.log(features.target_std), after
+
+    def placed(self, memory: Memory, state: Tensor, command: Tensor) -> Memory:
+        """A window of one row; see ``WorldModel``."""
+        if self.features.history > 1:
+            raise InputError(
+                f"a model of kind 'ensemble' that reads {self.features.history} rows predicts from more than state and command: "
+                "set model.history to 1, or model.kind to 'rigid_body'"
+            )
+        return (state.expand(self.members, *state.shape),)
 
     @torch.no_grad()
     def scale_variance(self, log_ratio: Tensor) -> None:

@@ -10,8 +10,6 @@ from forerun_sim.spec import RobotSpec
 
 _WIDTH = 0.05
 """[rad/s] or [m/s]: speed at which dry friction has risen to tanh(1) of its size, at first."""
-_LEAST = 1e-3
-"""Viscous and dry friction at first, where robot.yaml gives none [SI]."""
 
 _SHARES = (0.02, 0.3)
 """Of dry friction: what viscous friction [s/rad or s/m] and stiction are at least at first."""
@@ -24,20 +22,21 @@ class Friction(nn.Module):
     Args:
         robot: gives the first values.
         members: E.
+        least: viscous and dry friction at first, where robot.yaml gives none [SI].
     """
 
-    def __init__(self, robot: RobotSpec, members: int):
+    def __init__(self, robot: RobotSpec, members: int, least: float):
         super().__init__()
         actuators, names = robot.actuators, robot.joint_names
 
-        def start(value: float | dict[str, float], least: float) -> Tensor:
-            return torch.log(per_joint(value, names).clamp_min(least)).repeat(members, 1, 1)
+        def start(value: float | dict[str, float], floor: float) -> Tensor:
+            return torch.log(per_joint(value, names).clamp_min(floor)).repeat(members, 1, 1)
 
         # Logarithms move slowly from next to nothing: where a joint has dry friction, the rest begins as a share of it.
         dry = per_joint(actuators.coulomb, names).max()
-        self.viscous = nn.Parameter(start(actuators.viscous, max(_LEAST, _SHARES[0] * float(dry))))
-        self.coulomb = nn.Parameter(start(actuators.coulomb, _LEAST))
-        self.stiction = nn.Parameter(start(actuators.stiction, max(10 * _LEAST, _SHARES[1] * float(dry))))
+        self.viscous = nn.Parameter(start(actuators.viscous, max(least, _SHARES[0] * float(dry))))
+        self.coulomb = nn.Parameter(start(actuators.coulomb, least))
+        self.stiction = nn.Parameter(start(actuators.stiction, max(10 * least, _SHARES[1] * float(dry))))
         self.speed = nn.Parameter(start(actuators.stiction_speed, _WIDTH))
         self.width = nn.Parameter(start(_WIDTH, _WIDTH))
         self.loss = nn.Parameter(per_joint(actuators.gear_loss, names).repeat(members, 1, 1))

@@ -81,6 +81,15 @@ class WorldModel(nn.Module, ABC):
         where a model knows no others that would have done it."""
         return actions
 
+    @abstractmethod
+    def placed(self, memory: Memory, state: Tensor, command: Tensor) -> Memory:
+        """The memory of having come steadily to ``state`` [N, S] under ``command`` [N, A]; what ``memory`` [E, 1, ...] has
+        inferred of this run stays.
+
+        Raises:
+            InputError: what follows depends on more than state and command.
+        """
+
     def resumed(self, parts: Memory) -> Memory:
         """The memory of which ``parts`` are the tensors that ``memory_sizes`` tells of."""
         return parts

@@ -34,8 +34,6 @@ _TURNING = 0.1
 """[rad/s] or [m/s] above which the recurrent unit sees a joint as moving."""
 _CLEAR = 4.0
 """Standard deviations beyond which an innovation says nothing more to the recurrent unit."""
-_TORQUE = 0.03
-"""Of the drives' largest effort: how much the context may add."""
 _STRENGTH = 0.3
 """Logarithm of the factor by which the context may scale the drives' efforts."""
 _ADDED = 0.2
@@ -90,8 +88,9 @@ class Physical(WorldModel):
         names, actuators, joints = robot.joint_names, robot.actuators, len(robot.joints)
         self.joints, self.actions, self.period = joints, robot.action_size, robot.control.period
         self.substeps, self.reach = settings.substeps, settings.commands
+        self.midpoint = settings.integrator == "midpoint"
         self.body = RigidBody(terms, members, per_joint(actuators.armature, names).clamp_min(_ROTOR).tolist())
-        self.friction = Friction(robot, members)
+        self.friction = Friction(robot, members, settings.friction)
         route = torch.zeros(self.actions, joints)
         route[range(self.actions), [names.index(name) for name in robot.action_names]] = 1.0
         self.route: Tensor = nn.Buffer(route, persistent=False)
@@ -117,7 +116,7 @@ class Physical(WorldModel):
         # Units of innovations, and of what the network adds: what one step of the physics was off at first.
         self.innovation: Tensor = nn.Buffer(torch.ones(self.state_size))
         self.memory_sizes = (joints, joints, (self.reach - 1) * self.actions, told)
-        self.torque_unit = _TORQUE * float(limits.max())
+        self.torque_unit = settings.offset * float(limits.max())
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator) -> None:
@@ -178,6 +177,13 @@ class Physical(WorldModel):
         usual = self.features.state_std[self.joints :] @ self.route.T
         return self.others(states[..., self.joints :] @ self.route.T, usual, actions, generator)
 
+    def placed(self, memory: Memory, state: Tensor, command: Tensor) -> Memory:
+        """The belief that ``state`` is true and ``command`` has been given for a while; see ``WorldModel``."""
+        wide = state.expand(self.members, *state.shape)
+        belief = self._trusting(wide, [command.expand(self.members, *command.shape)] * (self.reach - 1))
+        context = memory[3].expand(-1, len(state), -1)
+        return (*belief._replace(context=context), *memory[4:])
+
     def resumed(self, parts: Memory) -> Memory:
         """A belief with the coefficients of the physics."""
         return (*parts, *self._physics())
@@ -207,7 +213,8 @@ class Physical(WorldModel):
     def _integrate(self, belief: Belief, action: Tensor, physics: Memory) -> tuple[Tensor, Tensor]:
         """Positions and velocities [E, N, J] one control step later.
 
-        Friction is steep at rest, so it is taken at the end of each substep, linearised about its beginning.
+        Friction is steep at rest, so it is taken at the end of each substep, linearised about its beginning; the other forces
+        are those at the beginning, or in the middle.
         """
         position, velocity, context = belief.position, belief.velocity, belief.context
         joints, step = self.joints, self.period / self.substeps
@@ -219,12 +226,21 @@ class Physical(WorldModel):
         scale, torque = torch.exp(context[..., :joints]), context[..., joints : 2 * joints] * self.torque_unit
         network = self.network(torch.cat([self._seen(position, velocity, action), context], dim=-1))
         added = torch.tanh(network) * (_ADDED * self.innovation[joints:] / self.period)
-        for effort in efforts.unbind(0):
-            mass, bias = self.body(physics[0], position, velocity)
-            opposing, slope = self.friction(physics[1:], velocity, effort, scale)
-            for row, stiffening in zip(mass, (step * slope).unbind(-1), strict=True):
+
+        def gained(q: Tensor, v: Tensor, force: Tensor, slope: Tensor, span: float) -> Tensor:
+            """Of velocity within ``span`` [s], with the forces at q and v."""
+            mass, bias = self.body(physics[0], q, v)
+            for row, stiffening in zip(mass, (span * slope).unbind(-1), strict=True):
                 row[-1] = row[-1] + stiffening
-            change = step * (solve(mass, effort + torque - bias - opposing) + added)
+            return span * (solve(mass, force - bias) + added)
+
+        for effort in efforts.unbind(0):
+            opposing, slope = self.friction(physics[1:], velocity, effort, scale)
+            force = effort + torque - opposing
+            q, v = position, velocity
+            if self.midpoint:
+                q, v = position + 0.5 * step * velocity, velocity + gained(position, velocity, force, slope, 0.5 * step)
+            change = gained(q, v, force, slope, step)
             position = position + step * (velocity + 0.5 * change)
             velocity = velocity + change
         # Physics holds beyond the speeds of the training data; the bound is for what overflows.

@@ -16,8 +16,9 @@ from forerun_models.dynamics.model import WorldModel
 from forerun_models.export.graphs import AdvanceGraph, DynamicsGraph, to_onnx
 from forerun_models.export.manifest import manifest_of
 from forerun_models.export.uncertainty import held_out_uncertainty
-from forerun_models.planners.make import make_exportable
+from forerun_models.planners.make import make_for_bundle
 from forerun_models.planners.sampling import SamplingPlanner
+from forerun_models.planners.trajectory.tracker import Tracker
 from forerun_models.recipe import Recipe
 from forerun_models.training.run import robot_files
 from forerun_models.training.store import pack_model, pack_trials
@@ -61,7 +62,7 @@ def export_bundle(
         ForerunError: the disk is full or the folder cannot be written.
     """
     model = model.eval()
-    planner = make_exportable(model, robot, recipe) if robot.tasks else None
+    planner = make_for_bundle(model, robot, recipe) if robot.tasks else None
     history = model.features.history
     windows = Windows(replay, history, 1)
     generator = torch.Generator().manual_seed(provenance.seed)
@@ -116,18 +117,18 @@ def _dynamics_files(model: WorldModel) -> dict[str, bytes]:
     return files
 
 
-def act_onnx(planner: SamplingPlanner, history: int) -> bytes:
+def act_onnx(planner: SamplingPlanner | Tracker, history: int) -> bytes:
     """The whole decision of ``planner``, for a model that reads ``history`` rows, as one ONNX graph."""
     inputs = act_inputs(planner, torch.zeros(1, history, planner.state_size + planner.action_size), torch.Generator())
     return to_onnx(planner, inputs, act_outputs(planner))
 
 
-def act_outputs(planner: SamplingPlanner) -> list[str]:
+def act_outputs(planner: SamplingPlanner | Tracker) -> list[str]:
     """Names of what ``planner`` returns, in order."""
     return ["plan", "predicted", "value", "disagreement", "imagined", *(f"next_{name}" for name in planner.carry_shapes)]
 
 
-def act_inputs(planner: SamplingPlanner, history: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+def act_inputs(planner: SamplingPlanner | Tracker, history: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
     """A planner's arguments in order, by name: a ``history`` [1, K, S+A], goal 0, noise of ``generator``, the first carry."""
     goal = torch.zeros(1, planner.goal_size)
     noise = torch.randn(planner.noise_size, generator=generator)
@@ -151,7 +152,7 @@ def _dynamics_parity(model: WorldModel, windows: Windows, generator: torch.Gener
 
 
 @torch.no_grad()
-def _act_parity(planner: SamplingPlanner, windows: Windows, generator: torch.Generator) -> list[ParityCase]:
+def _act_parity(planner: SamplingPlanner | Tracker, windows: Windows, generator: torch.Generator) -> list[ParityCase]:
     """The two inputs on which the decision changes least when all inputs are disturbed in their sixth digit.
 
     Rounding differs between processors, and where two sequences are equally good it may swap elites; such an input would say

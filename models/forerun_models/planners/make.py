@@ -12,6 +12,8 @@ from forerun_models.planners.problem import Policy, Problem, Value, problem_of
 from forerun_models.planners.rollout import Rollout
 from forerun_models.planners.sampling import SamplingPlanner
 from forerun_models.planners.stepwise import StepwiseRollout
+from forerun_models.planners.trajectory.plan import plan_course
+from forerun_models.planners.trajectory.tracker import Tracker
 from forerun_models.recipe import Recipe
 from forerun_sim.errors import InputError
 from forerun_sim.spec import RobotSpec
@@ -36,6 +38,20 @@ def make_planner(
     return ILQR(rollout, _problem(model, robot, recipe, value, policy), settings).eval()
 
 
+def make_for_bundle(model: WorldModel, robot: RobotSpec, recipe: Recipe) -> SamplingPlanner | Tracker:
+    """The planner of ``recipe`` as a bundle has it; one of kind ``trajectory`` plans its trajectory now.
+
+    Raises:
+        InputError: the recipe's planner works in torch alone, or finds no trajectory.
+    """
+    settings = recipe.planner
+    if settings.kind != "trajectory":
+        return make_exportable(model, robot, recipe)
+    problem = _problem(model, robot, recipe, None, None)
+    rollout = rollout_of(model, settings.members, "stay")
+    return Tracker(rollout, problem, settings, plan_course(model, robot, recipe, problem)).eval()
+
+
 def make_exportable(
     model: WorldModel, robot: RobotSpec, recipe: Recipe, *, value: Value | None = None, policy: Policy | None = None
 ) -> SamplingPlanner:
@@ -45,6 +61,10 @@ def make_exportable(
         InputError: the recipe's planner is not one of them.
     """
     settings = recipe.planner
+    if settings.kind == "trajectory":
+        raise InputError(
+            f"recipe of {recipe.robot}: planner.kind is 'trajectory', which draws no samples; choose icem, cem, mppi or random"
+        )
     if settings.kind == "ilqr":
         raise InputError(
             f"recipe of {recipe.robot}: planner.kind is 'ilqr', which plans in torch alone and cannot run in a bundle. Choose "

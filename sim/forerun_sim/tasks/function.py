@@ -48,6 +48,18 @@ class TaskFunction:
         """Whether ``state`` [..., S] ends the episode, bool [...]."""
         return _any_outside(xp, state, self.default_goal, self._termination)
 
+    def outside(self, xp: Any, state: Any) -> Any:
+        """How far ``state`` [..., S] is outside of what success asks for, with the default goal, in its features' units [...]:
+        the largest excess over a bound, below 0 within all of them. For tasks that say what success is."""
+        excesses = []
+        for read, low, high, aim in self._success:
+            value = read(xp, state, None) - (0.0 if aim is None else self.default_goal[aim])
+            excesses += [low - value, value - high]
+        largest = excesses[0]
+        for excess in excesses[1:]:
+            largest = xp.maximum(largest, excess)
+        return largest
+
     def success(self, states: NDArray[Any], period: float, goal: NDArray[Any] | None = None) -> bool:
         """Whether a run of ``states`` [T, S], ``period`` [s] apart, ends with ``goal`` [G] (the task's default where None) held
         for ``hold`` seconds. False for a task that does not say what success is."""
