@@ -116,9 +116,9 @@ def test_every_setting_has_an_effect(base, change):
 
 
 def test_every_setting_is_in_that_list():
-    """``tolerance`` is the iLQR's alone."""
+    """``tolerance`` is the iLQR's alone, ``trajectory`` that planner's."""
     changed = {name for _, change in EFFECTS for name in change}
-    assert changed == set(Planner.model_fields) - {"tolerance"}
+    assert changed == set(Planner.model_fields) - {"tolerance", "trajectory"}
 
 
 def test_the_order_of_the_sequences_does_not_matter():
