@@ -92,6 +92,7 @@ def finetune(
     out: Path,
     seed: int,
     on_epoch: Callable[[Epoch, int], None] = lambda epoch, of: None,
+    on_judging: Callable[[], None] = lambda: None,
 ) -> Verdict:
     """Trains a candidate on real trials mixed with the parent's replay, and writes the bundle ``out`` if it passes the gate.
 
@@ -101,6 +102,7 @@ def finetune(
         out: bundle to write; nothing is written where the candidate is not promoted.
         seed: of the split and the batches.
         on_epoch: told of each epoch and of how many there are at most.
+        on_judging: told when training is over.
 
     Raises:
         InputError: too few trials, or too short ones.
@@ -129,6 +131,7 @@ def finetune(
         on_epoch(epoch, trainer.epochs)
 
     trainer.run(note)
+    on_judging()
     verdict = replace(_judge(parent, model.eval(), split, apart, seed), epochs=epochs)
     return _offer(parent, model, split, out, verdict) if verdict.promoted else verdict
 

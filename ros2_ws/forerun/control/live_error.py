@@ -111,7 +111,7 @@ class Comparison:
 
     def __init__(self, new: Bundle, old: Bundle, rows: LiveRows, newest: int) -> None:
         self._models = (new, old)
-        self._std = _std(old) if _std(old) is not None else _std(new)
+        self._std = spread(old) if spread(old) is not None else spread(new)
         self._history = max(new.manifest.history, old.manifest.history)
         self._next = rows.total
         self._squared = np.zeros((newest, 2))
@@ -132,7 +132,7 @@ class Comparison:
         columns = []
         for bundle, name in zip(self._models, ("new", "old"), strict=True):
             try:
-                columns.append(_squared(bundle, windows, self._history, self._std))
+                columns.append(squared_errors(bundle, windows, self._history, self._std))
             except Exception as error:  # ONNX Runtime raises types of its own that share no base but Exception
                 self.failed = f"; the {name} model fails: {type(error).__name__}: {error}"
                 columns.append(np.full(len(windows), np.inf))
@@ -160,12 +160,12 @@ def incomparable(new: Bundle, old: Bundle) -> str:
     for bundle, name in ((new, "the new bundle"), (old, "the running bundle")):
         if not bundle.has_model:
             return f"{name} has no model"
-    if _std(old) is None and _std(new) is None:
+    if spread(old) is None and spread(new) is None:
         return "neither bundle says how far the states of its training spread (metrics.state_std)"
     return ""
 
 
-def _std(bundle: Bundle) -> Floats | None:
+def spread(bundle: Bundle) -> Floats | None:
     """[S] spread of the training states, None where the bundle does not say."""
     given = bundle.manifest.metrics.get("state_std")
     try:
@@ -176,7 +176,7 @@ def _std(bundle: Bundle) -> Floats | None:
     return std if fits else None
 
 
-def _squared(bundle: Bundle, windows: NDArray[np.float32], history: int, std: Floats) -> Floats:
+def squared_errors(bundle: Bundle, windows: NDArray[np.float32], history: int, std: Floats) -> Floats:
     """Mean squared error [N] of each window, whose first ``history`` rows are the past."""
     size, own = bundle.manifest.state_size, bundle.manifest.history
     states, actions = windows[..., :size], windows[..., size:]

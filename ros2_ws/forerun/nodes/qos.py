@@ -48,6 +48,9 @@ LATCHED = _profile(1, latched=True)
 ANNOUNCEMENTS = _profile(1)
 """bundle from a publisher that latches nothing, as ``ros2 topic pub`` is without options."""
 
+COLLECTED = _profile(1000, reliable=False)
+"""joint_states and commands as the trainer reads them: whatever their publishers offer, and deep, as it steps back."""
+
 VIEWS = _profile(1, reliable=True)
 """~/predicted: for people who look."""
 

@@ -90,12 +90,13 @@ def flat(values: dict[str, object], prefix: str = "") -> Iterator[tuple[str, obj
 
 def test_the_shipped_parameters_are_known_to_their_nodes(repository: Path) -> None:
     pytest.importorskip("rclpy", reason="no ROS 2 here, neither sourced nor from PyPI")
-    from forerun.nodes import controller_parameters, recorder, simulator
+    from forerun.nodes import controller_parameters, recorder, simulator, trainer_parameters
 
     declared = {
         "/**/simulator": simulator.PARAMETERS,
         "/**/controller": controller_parameters.PARAMETERS,
         "/**/recorder": recorder.PARAMETERS,
+        "/**/trainer": trainer_parameters.PARAMETERS,
     }
     content = yaml.safe_load((repository / "ros2_ws/config/forerun.yaml").read_text())
     assert set(content) == set(declared)

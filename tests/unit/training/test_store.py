@@ -21,7 +21,7 @@ RNG = np.random.default_rng(0)
 
 
 def rows(count: int, start: float = 0.0, *, begins: bool = False, ends: bool = False, size: float = 1.0) -> Rows:
-    states, actions = (RNG.normal(size=(count, width)).astype(np.float32) * np.float32(size) for width in (4, 1))
+    states, actions = ((size * RNG.uniform(0.8, 1.2, (count, width))).astype(np.float32) for width in (4, 1))
     return Rows(states, actions, start, {"id": "a"}, begins, ends)
 
 
