@@ -7,7 +7,8 @@ Curves over seconds of the plant's life, by robot and seed; shares say where a r
 - ``scratch``: the same recipe trained on the plant's data alone.
 - ``identified``: the same planner in a simulator identified from the same data.
 - ``oracle``: the same planner in the plant itself, which sees its true state.
-- ``changes``: the plant changes after 60 s; the bundle in use goes on and is fine-tuned on what it recorded since.
+- ``changes``: the plant changes after 60 s; the bundle in use goes on and is fine-tuned on what it recorded since. Shares are on
+  the scale of the plant as it was.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def robot_rows(setup: Setup, curves: Sequence[str], options: Options) -> list[Ro
     total = _pieces(setup, curves)
     shared = Pieces(home / "shared", note("all seeds"))
     labs = [Lab(setup, seed, Pieces(home / f"seed_{seed}", note(f"seed {seed}"), total), shared) for seed in options.seeds]
-    scale = Scale.of(labs[0], "", {})
+    scale = Scale(labs[0].hanging(), labs[0].oracle())
     rows: list[Row] = [scale.row(setup, "hanging", 0, [scale.hanging] * len(labs))]
     if "oracle" in curves:
         rows.append(scale.row(setup, "oracle", 0, [scale.oracle] * len(labs)))
@@ -110,7 +111,7 @@ def robot_rows(setup: Setup, curves: Sequence[str], options: Options) -> list[Ro
         rows += [scale.row(setup, "identified", stage, [lab.by_identification(stage) for lab in labs]) for stage in few]
     if "changes" in curves:
         for name, change in changes(setup.robot).items():
-            rows += _recoveries(setup, labs, name, change)
+            rows += _recoveries(setup, labs, scale, name, change)
     return rows
 
 
@@ -121,22 +122,21 @@ def _pieces(setup: Setup, curves: Sequence[str]) -> int:
     return sum(each.get(curve, 0) for curve in curves)
 
 
-def _recoveries(setup: Setup, labs: Sequence[Lab], name: str, change: Mapping[str, Any]) -> list[Row]:
-    """Rows by seconds since a change, the first with the seconds until the return was back (-1: not within the last stage)."""
-    scale = Scale.of(labs[0], name.replace(" ", "_"), change)
+def _recoveries(setup: Setup, labs: Sequence[Lab], scale: Scale, name: str, change: Mapping[str, Any]) -> list[Row]:
+    """Rows by seconds since a change, on the ``scale`` of the plant before it; the first with the seconds until the return was
+    back (-1: not within the last stage), by seed."""
     found = [lab.recovery(name.replace(" ", "_"), change, lab.tuned(BEFORE), SINCE) for lab in labs]
     before = [mean(lab.evaluate(lab.tuned(BEFORE))["returns"]) for lab in labs]
     back = [_recovered(one, scale, old) for one, old in zip(found, before, strict=True)]
     rows: list[Row] = []
     for stage in (0, *SINCE):
-        row = scale.row(setup, "changes", stage, [one[stage] for one in found])
-        rows.append({**row, "change": name} | ({"recovery_s": " ".join(map(str, back))} if stage == 0 else {}))
-    oracle = scale.row(setup, "oracle", 0, [scale.oracle] * len(labs))
-    return [{**oracle, "change": name}, *rows]
+        row = {**scale.row(setup, "changes", stage, [one[stage] for one in found]), "change": name}
+        rows.append(row | ({"recovery_s": " ".join(map(str, back))} if stage == 0 else {}))
+    return rows
 
 
 def _recovered(found: Mapping[int, Mapping[str, Any]], scale: Scale, before: float) -> int:
-    """Seconds until the return was within ``RECOVERED`` of what it was before the change, or of the best after it."""
+    """Seconds until the return was within ``RECOVERED`` of what it was before the change, or of the best since."""
     returns = {stage: mean(one["returns"]) for stage, one in found.items()}
     wanted = min(before, max(returns.values())) - RECOVERED * (scale.best - scale.nothing)
     return next((stage for stage, value in returns.items() if value >= wanted), -1)
@@ -148,11 +148,6 @@ class Scale:
 
     hanging: dict[str, Any]
     oracle: dict[str, Any]
-
-    @classmethod
-    def of(cls, lab: Lab, name: str, change: Mapping[str, Any]) -> Scale:
-        """That of the plant of ``lab`` after the ``change`` called ``name``."""
-        return cls(lab.hanging(name or "unchanged", change), lab.oracle(name or "unchanged", change))
 
     @property
     def nothing(self) -> float:

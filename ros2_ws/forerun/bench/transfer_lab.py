@@ -7,7 +7,7 @@ between two stages is driven by the bundle that was in use after the first of th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ from forerun_models.training.finetune import finetune, load_parent
 from forerun_models.training.run import train
 from forerun_models.training.split import hold_out
 from forerun_models.training.store import pack_trials, unpack_trials
-from forerun_sim.changes import Change
 from forerun_sim.engines.mujoco_ahead import Ahead
 from forerun_sim.files import write_file
 from forerun_sim.identify import Settings, identify
@@ -39,6 +38,10 @@ ENGINE = "mujoco"
 EVALUATED = 1_000_000
 """Number of the first episode that is evaluated; data come from the episodes from 0 on."""
 IDENTIFICATION = {"engine": "mujoco_urdf", "steps": 25, "segments": 60, "generations": 15}
+AFTER = 10_000
+"""Number of the first episode after a change."""
+_LATER = 1000.0
+"""Seconds between two episodes' numbers on the clock of the robot's life."""
 HELD_OUT = 0.2
 """Of the rows, by which an identification is judged."""
 
@@ -74,15 +77,14 @@ class Lab:
         found: list[Trial] = []
         for before, after in self._spans(stage):
             name = f"data_{before}_{after}"
-            self._record(name, self.tuned(before), after - before, before, {})
-            found += self._read(name)
+            found += self._record(name, self.tuned(before), after - before, before, {})
         return found
 
     def _spans(self, stage: int) -> list[tuple[int, int]]:
         ends = [end for end in self.setup.stages if end <= stage]
         return list(zip([0, *ends[:-1]], ends, strict=True))
 
-    def _record(self, name: str, bundle: Path, seconds: int, first: int, change: Mapping[str, Any]) -> None:
+    def _record(self, name: str, bundle: Path, seconds: int, first: int, change: Mapping[str, Any]) -> list[Trial]:
         """``seconds`` of the plant under ``bundle``, in episodes of equal length, numbered from ``first`` on."""
         episodes = max(1, round(seconds / self.setup.seconds + 0.49))
 
@@ -93,10 +95,10 @@ class Lab:
             return {"bag": str(bag), "bundle": str(bundle), "rows": [len(trial) for trial in trials]}
 
         self._pieces.done(name, work)
-
-    def _read(self, name: str) -> list[Trial]:
         file = self._pieces.folder(name) / "trials.npz"
-        return unpack_trials(file.read_bytes(), str(file))
+        trials = unpack_trials(file.read_bytes(), str(file))
+        # Each recording has a clock of its own; the robot's life has one.
+        return [replace(trial, start=trial.start + first * _LATER) for trial in trials]
 
     def _setting(self, seconds: float, first: int, episodes: int, seed: int, folder: Path, change: Mapping[str, Any]) -> Lockstep:
         changes = None
@@ -171,21 +173,19 @@ class Lab:
         found = [score(trial, self.task, self.setup.seconds) for trial in trials]
         return {"returns": [one.total for one in found], "successes": [bool(one.success) for one in found]}
 
-    def oracle(self, name: str, change: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns of the same planner that is given the plant after ``change`` as its model, and the true state."""
+    def oracle(self) -> dict[str, Any]:
+        """Returns of the same planner that is given the plant as its model, and the true state."""
 
         def work(folder: Path) -> dict[str, Any]:
-            plant = self._plant(change)
-            known = {name: value for name, value in plant.parameters.items() if not name.startswith("initial_")}
-            return self._simulated(Ahead(self.spec, ENGINE, known), plant, true=True)
+            return self._simulated(Ahead(self.spec, ENGINE), self._plant(), true=True)
 
-        return self._shared.done(f"oracle_{name}", work)
+        return self._shared.done("oracle", work)
 
-    def hanging(self, name: str, change: Mapping[str, Any]) -> dict[str, Any]:
+    def hanging(self) -> dict[str, Any]:
         """Returns of the plant that is told nothing."""
 
         def work(folder: Path) -> dict[str, Any]:
-            plant, trials = self._plant(change), []
+            plant, trials = self._plant(), []
             for episode in range(EVALUATED, EVALUATED + self.setup.episodes):
                 plant.reset(episode)
                 states = []
@@ -197,13 +197,13 @@ class Lab:
                 trials.append(Trial(rows, nothing, self.spec.control.period, self.spec.name))
             return self._scored(trials)
 
-        return self._shared.done(f"hanging_{name}", work)
+        return self._shared.done("hanging", work)
 
     def by_identification(self, stage: int) -> dict[str, Any]:
         """Returns of the same planner with the identified simulator as its model, in the state that is measured."""
 
         def work(folder: Path) -> dict[str, Any]:
-            return self._simulated(Ahead(self.spec, "mujoco_urdf", self.identified(stage)), self._plant({}), true=False)
+            return self._simulated(Ahead(self.spec, "mujoco_urdf", self.identified(stage)), self._plant(), true=False)
 
         return self._pieces.done(f"identified_{stage}_evaluated", work)
 
@@ -214,9 +214,8 @@ class Lab:
         numbers = range(EVALUATED, EVALUATED + self.setup.episodes)
         return self._scored([play(planner, plant, n, self.setup.seconds, 0, true=true) for n in numbers])
 
-    def _plant(self, change: Mapping[str, Any]) -> Plant:
-        changes = (Change(at=0.0, **change),) if change else ()
-        return Plant(self.spec, engine=ENGINE, task=self.task.name, seed=0, randomize=False, changes=changes)
+    def _plant(self) -> Plant:
+        return Plant(self.spec, engine=ENGINE, task=self.task.name, seed=0, randomize=False)
 
     # Changes -----------------------------------------------------------------------------------------------------------
 
@@ -226,9 +225,7 @@ class Lab:
         bundle, last, trials = before, 0, []
         found = {0: self.evaluate(bundle, name, change)}
         for stage in stages:
-            piece = f"{name}_data_{last}_{stage}"
-            self._record(piece, bundle, stage - last, 10_000 + last, change)
-            trials += self._read(piece)
+            trials += self._record(f"{name}_data_{last}_{stage}", bundle, stage - last, AFTER + last, change)
             if self._tune(f"{name}_tuned_{stage}", before, trials)["promoted"]:
                 bundle = self._pieces.folder(f"{name}_tuned_{stage}") / "bundle"
             found[stage], last = self.evaluate(bundle, name, change), stage
