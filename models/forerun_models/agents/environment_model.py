@@ -39,7 +39,9 @@ class EnvironmentSettings(Strict):
     ``check`` of them, and stops after ``patience`` looks at which no member was better. ``holdout`` is their share: whole
     episodes, or stretches of ``stretch`` steps of longer ones. The step size falls from ``learning_rate`` to a tenth.
     ``mechanical`` shows the networks also the sines, cosines and products of observations and actions, of which the motion of
-    mechanisms is made: fewer transitions teach as much, and more numbers go through the first layer."""
+    mechanisms is made: fewer transitions teach as much, and more numbers go through the first layer. Errors of
+    the observations beyond ``outliers`` standard deviations of a step's change count linearly, all as squares if absent: where
+    bodies hit each other or their stops now and then, those few steps would outweigh all others."""
 
     members: Count = 5
     elites: Count = 5
@@ -54,6 +56,7 @@ class EnvironmentSettings(Strict):
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.1
     stretch: Count = 50
     mechanical: bool = False
+    outliers: Positive | None = None
 
     @model_validator(mode="after")
     def _elites_exist(self) -> EnvironmentSettings:
@@ -180,22 +183,23 @@ class EnvironmentModel(nn.Module):
             generator: as ``predict`` takes it.
 
         Returns:
-            ``observation``, ``action``, ``reward``, ``following``, ``terminated``, ``truncated`` and ``disagreement``, a row for
-            each imagined step, those of the first step first.
+            ``observation``, ``action``, ``reward``, ``following``, ``terminated``, ``truncated``, ``disagreement`` and ``start``
+            (the number of the start that led there), a row for each imagined step, those of the first step first.
         """
-        nothing = torch.zeros(0)
+        nothing, start = torch.zeros(0), torch.arange(len(observation))
         parts: list[tuple[Tensor, ...]] = [
-            (observation[:0], torch.zeros(0, self.actions), observation[:0], nothing, nothing.bool(), nothing)
+            (observation[:0], torch.zeros(0, self.actions), observation[:0], nothing, nothing.bool(), nothing, start[:0])
         ]
         for _ in range(length):
             action = policy(observation)
             imagined = self.predict(observation, action, generator)
             trusted = imagined.disagreement <= most_disagreement
-            parts.append(tuple(tensor[trusted] for tensor in (observation, action, *imagined)))
-            observation = imagined.following[trusted & ~imagined.terminated]
+            parts.append(tuple(tensor[trusted] for tensor in (observation, action, *imagined, start)))
+            goes_on = trusted & ~imagined.terminated
+            observation, start = imagined.following[goes_on], start[goes_on]
             if not len(observation):
                 break
         columns = [torch.cat(column).numpy() for column in zip(*parts, strict=True)]
-        names = ("observation", "action", "following", "reward", "terminated", "disagreement")
+        names = ("observation", "action", "following", "reward", "terminated", "disagreement", "start")
         batch = dict(zip(names, columns, strict=True))
         return batch | {"truncated": np.zeros(len(batch["reward"]), np.bool_)}

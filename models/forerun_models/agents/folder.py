@@ -18,6 +18,7 @@ from forerun_sim.spec import Strict, load_yaml, validate
 FORMAT = 1
 COLUMNS = ("env_steps", "wall_s", "eval_return_mean", "eval_return_std", "model_error")
 """Columns that every curve has, in this order, before further ones."""
+EPISODE_COLUMNS = ("env_steps", "return", "length")
 _REMEDY = "delete the run and learn anew"
 Row = dict[str, float]
 """A point of the curve: ``env_steps``, ``wall_s``, ``eval_return_mean`` and what else is known there."""
@@ -45,6 +46,7 @@ class Folder:
 
     learn.yaml      ``About``
     progress.csv    a row an evaluation, also while the run goes on
+    episodes.csv    a row an episode in which it learned: its last step, return and length
     checkpoint.pt   the loop and the agent at the end of an episode
     agent.pt        the agent when the run was done; its presence says that it is
     advice.txt      what the user was told, with the step
@@ -111,12 +113,19 @@ class Folder:
 
     def write_rows(self, rows: Sequence[Row]) -> None:
         """Writes the whole curve; a number that a row does not know is left empty."""
-        names = list(dict.fromkeys((*COLUMNS, *(name for row in rows for name in row))))
+        self._write_table("progress.csv", COLUMNS, rows)
+
+    def write_episodes(self, rows: Sequence[Row]) -> None:
+        """Writes what every episode so far has earned."""
+        self._write_table("episodes.csv", EPISODE_COLUMNS, rows)
+
+    def _write_table(self, name: str, first: Sequence[str], rows: Sequence[Row]) -> None:
+        names = list(dict.fromkeys((*first, *(name for row in rows for name in row))))
         text = io.StringIO()
         writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        write_file(self.path / "progress.csv", text.getvalue())
+        write_file(self.path / name, text.getvalue())
 
     def rows(self) -> list[Row]:
         """The curve so far.
@@ -124,9 +133,16 @@ class Folder:
         Raises:
             InputError: there is none, or a line of it is damaged.
         """
-        file = self.path / "progress.csv"
+        return self._table("progress.csv", "with at least one evaluation")
+
+    def episodes(self) -> list[Row]:
+        """What every episode so far has earned; errors as of ``rows``."""
+        return self._table("episodes.csv", "with at least one episode")
+
+    def _table(self, name: str, wanted: str) -> list[Row]:
+        file = self.path / name
         if not file.is_file():
-            raise InputError(f"{self.path}: has no progress.csv; is it a run of 'forerun learn' with at least one evaluation?")
+            raise InputError(f"{self.path}: has no {name}; is it a run of 'forerun learn' {wanted}?")
         try:
             with file.open(newline="") as lines:
                 return [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(lines)]

@@ -166,14 +166,15 @@ class _Loop:
     ) -> None:
         self.rows: list[Row] = []
         self._about, self._folder, self._agent, self._curves = about, folder, agent, curves
+        self._episodes: list[Row] = []
         self._environment, self._judge = environment, judge
         self._on_progress, self._advise = on_progress, advise
         self._steps = self._episode = 0
         self._sums: dict[str, list[float]] = {}
         self._last: dict[str, float] = {}
         self._advice: list[tuple[int, str]] = []
-        self._earlier = self._judged = 0.0
-        self._begun = time.perf_counter()
+        self._earlier = self._judged = self._worked = 0.0
+        self._begun, self._at_work = time.perf_counter(), time.process_time()
         self._shown = 0.0
 
     def run(self, steps: int, checkpoint_seconds: float) -> None:
@@ -204,7 +205,7 @@ class _Loop:
         observation = environment.reset(seed_of(about.seed, _EPISODE, self._episode))
         actor = agent.actor(explore=True)
         actor.reset(seed_of(about.seed, _ACTOR, self._episode))
-        total, over = 0.0, False
+        total, over, begun = 0.0, False, self._steps
         while not over and self._steps < steps:
             action = actor.act(observation)
             outcome = environment.step(action)
@@ -219,6 +220,7 @@ class _Loop:
             self._count(agent.update())
             if over:
                 self._episode += 1
+                self._episodes.append({"env_steps": self._steps, "return": total, "length": self._steps - begun})
                 self._count({**agent.end_episode(), "train_return": total})
             if self._steps % about.eval_every == 0:
                 self._evaluate()
@@ -240,6 +242,7 @@ class _Loop:
             "eval_length_mean": result.length,
             **({} if result.success is None else {"eval_success": result.success}),
             "eval_wall_s": round(self._judged, 3),
+            "cpu_s": round(self._cpu_s(), 3),
             "episodes": self._episode,
             **{name: sum_ / count for name, (sum_, count) in self._sums.items()},
         }
@@ -247,6 +250,7 @@ class _Loop:
         self._sums = {}
         self.rows.append(row)
         self._folder.write_rows(self.rows)
+        self._folder.write_episodes(self._episodes)
         self._curves.add(int(row["env_steps"]), {name if "/" in name else f"run/{name}": value for name, value in row.items()})
         known = {text for _, text in self._advice}
         for text in told(no_time_limit(self._environment.spec.horizon), *self._agent.advice()):
@@ -271,26 +275,33 @@ class _Loop:
             last = self._last
             self._on_progress(Progress(self._steps, last.get("train_return"), last.get("eval_return"), last.get("model_error")))
 
+    def _cpu_s(self) -> float:
+        """Seconds of the processor, over all resumptions."""
+        return self._worked + time.process_time() - self._at_work
+
     def _save(self) -> None:
         loop = {
             "steps": self._steps,
             "episode": self._episode,
             "wall_s": self._earlier + time.perf_counter() - self._begun,
             "judged_s": self._judged,
+            "cpu_s": self._cpu_s(),
             "sums": self._sums,
             "last": self._last,
             "rows": self.rows,
+            "episodes": self._episodes,
             "advice": [list(entry) for entry in self._advice],
             "torch": torch.get_rng_state(),
         }
         self._folder.save(loop, self._agent.state_dict())
+        self._folder.write_episodes(self._episodes)
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Becomes the loop that was saved."""
         loop = state["loop"]
         self._agent.load_state_dict(state["agent"])
-        self._steps, self._episode = loop["steps"], loop["episode"]
-        self._earlier, self._judged = loop["wall_s"], loop["judged_s"]
+        self._steps, self._episode, self._episodes = loop["steps"], loop["episode"], loop["episodes"]
+        self._earlier, self._judged, self._worked = loop["wall_s"], loop["judged_s"], loop["cpu_s"]
         self._sums, self._last, self.rows = loop["sums"], loop["last"], loop["rows"]
         self._advice = [(step, text) for step, text in loop["advice"]]
         torch.set_rng_state(loop["torch"])

@@ -33,7 +33,8 @@ def fit(model: EnvironmentModel, data: Mapping[str, NDArray[Any]], generator: to
 
     Returns:
         ``model_error`` (root mean square of one step's error on held-out transitions, in units of the steps' own size, mean over
-        the members), ``loss/model``, ``model_updates`` and, where learned, ``reward_error`` (likewise, of the rewards).
+        the members; ``settings.outliers`` bounds what single ones count), ``loss/model``, ``model_updates`` and, where learned,
+        ``reward_error`` (of the rewards, all as squares).
     """
     return _Fit(model, data, generator).run()
 
@@ -126,15 +127,22 @@ class _Fit:
         features = self.model.dynamics.features
         return (following - observation - features.target_mean) / features.target_std
 
+    def _counted(self, error: Tensor) -> Tensor:
+        """What an ``error`` of the observations counts: its square, and less beyond ``outliers`` (pseudo-Huber)."""
+        bound = self.settings.outliers
+        return error**2 if bound is None else 2 * bound**2 * (torch.sqrt(1 + (error / bound) ** 2) - 1)
+
     def _losses(self, observation: Tensor, action: Tensor, following: Tensor, reward: Tensor, terminated: Tensor) -> list[Tensor]:
         """Of each part, by member [E]: they share nothing, so that the gradient of the sum is that of each alone."""
         model = self.model
         mean, log_variance = model.dynamics([observation], [action])
-        losses = [_likely(mean, log_variance, self._target(observation, following)).mean(dim=(1, 2))]
+        error = mean - self._target(observation, following)
+        losses = [_likely(self._counted(error), error, log_variance).mean(dim=(1, 2))]
         if model.reward_heads is not None:
             heads = model.reward_heads
             mean, log_variance = heads.normal(torch.cat([observation, action, following], dim=-1))
-            losses.append(_likely(mean, log_variance, (reward - heads.target_mean) / heads.target_std).mean(dim=1))
+            error = mean - (reward - heads.target_mean) / heads.target_std
+            losses.append(_likely(error**2, error, log_variance).mean(dim=1))
         if self.ends:
             odds = model.ending_heads(following)[..., 0]
             losses.append(nn.functional.binary_cross_entropy_with_logits(odds, terminated, reduction="none").mean(dim=1))
@@ -165,7 +173,7 @@ class _Fit:
         model, members = self.model, self.model.dynamics.members
         observation, action, following, reward, terminated = (column.expand(members, *column.shape) for column in self.tested)
         mean, _ = model.dynamics([observation], [action])
-        errors = [torch.sqrt(((mean - self._target(observation, following)) ** 2).mean(dim=(1, 2)))]
+        errors = [torch.sqrt(self._counted(mean - self._target(observation, following)).mean(dim=(1, 2)))]
         if model.reward_heads is not None:
             heads = model.reward_heads
             mean, _ = heads.normal(torch.cat([observation, action, following], dim=-1))
@@ -176,9 +184,8 @@ class _Fit:
         return errors
 
 
-def _likely(mean: Tensor, log_variance: Tensor, target: Tensor) -> Tensor:
-    squared = (target - mean) ** 2
-    return squared + _VARIANCE_WEIGHT * (squared.detach() * torch.exp(-log_variance) + log_variance)
+def _likely(counted: Tensor, error: Tensor, log_variance: Tensor) -> Tensor:
+    return counted + _VARIANCE_WEIGHT * (error.detach() ** 2 * torch.exp(-log_variance) + log_variance)
 
 
 def _ratio(mean: Tensor, log_variance: Tensor, target: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ class TerminalValue:
     def __init__(self, observations: int, actions: int, settings: ValueSettings, seed: int) -> None:
         self.settings = settings
         self.learner = SacLearner(observations, actions, settings, seed)
-        self.imagination = Imagination(settings)
+        self.imagination = Imagination(settings, settings.discount)
         self._numbers = np.random.default_rng(seed)
         self._draws = torch.Generator().manual_seed(seed)
         self._updates = 0

@@ -15,6 +15,8 @@ from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 REPEAT = 2
+STEPS = 500
+"""The agent's steps of an episode, the same for all tasks."""
 
 
 class SuiteEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float64]]):
@@ -24,7 +26,6 @@ class SuiteEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float64]]):
         domain, task: as ``dm_control.suite.load`` takes them.
 
     Attributes:
-        max_steps: agent's steps of an episode.
         dt: seconds of an agent's step.
     """
 
@@ -34,7 +35,6 @@ class SuiteEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float64]]):
         self.action_space = Box(actions.minimum, actions.maximum, dtype=np.float64)
         size = sum(int(np.prod(spec.shape)) for spec in self._env.observation_spec().values())
         self.observation_space = Box(-np.inf, np.inf, (size,), np.float32)
-        self.max_steps = round(self._env._step_limit / REPEAT)
         self.dt = REPEAT * self._env.control_timestep()
 
     def reset(
@@ -67,5 +67,6 @@ for _domain, _task in suite.BENCHMARKING:
         f"dm_control/{_domain}-{_task}-v0",
         entry_point="forerun.bench.dmc:SuiteEnv",
         kwargs={"domain": _domain, "task": _task},
+        max_episode_steps=STEPS,
         order_enforce=False,
     )

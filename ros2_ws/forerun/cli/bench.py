@@ -44,6 +44,7 @@ class Subject(str, Enum):
     pets = "pets"
     uncertainty = "uncertainty"
     sac = "sac"
+    efficiency = "efficiency"
     identify = "identify"
     so101 = "so101"
     latent = "latent"
@@ -71,7 +72,7 @@ def command(
     only: Annotated[
         str | None,
         typer.Option(
-            help="Rows of planner, simulator, identify, agents, logs, ablation, transfer (names), loop (rates), commas between.",
+            help="Rows of planner, simulator, identify, agents, efficiency, logs, ablation, transfer (names), loop (rates).",
             show_default=False,
         ),
     ] = None,
@@ -79,7 +80,8 @@ def command(
     keep: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of pets', sac's, transfer's and the logs' work; a stopped run goes on there.", show_default=False
+            help="Folder of pets', sac's, efficiency's, transfer's and the logs' work; a stopped run goes on there.",
+            show_default=False,
         ),
     ] = None,
     data: Annotated[
@@ -93,8 +95,8 @@ def command(
     identify fits simulators, a quarter of an hour; deployment lets agents learn and runs them over ROS 2, minutes a row; demo
     runs the whole loop, minutes a seed; pets trains and runs PETS' setting of the cartpole, half an hour; sac lets agents learn
     beside Stable-Baselines3's, half an hour. Only when asked for by name: ablation trains the double pendulum's recipe in many
-    variants, an hour; transfer fine-tunes on foreign robots, a quarter of an hour a robot and seed. all leaves out what is not on
-    this machine, and says so.
+    variants, an hour; transfer fine-tunes on foreign robots, a quarter of an hour a robot and seed; efficiency lets mpc learn in
+    dm_control, minutes a task and seed. all leaves out what is not on this machine, and says so.
 
     \b
     Example:
@@ -104,7 +106,7 @@ def command(
     from forerun.bench.records import Options, Unavailable, append, provenance
 
     terminal = console(json_file)
-    quick = [one for one in Subject if one not in (Subject.all, Subject.ablation, Subject.transfer)]
+    quick = [one for one in Subject if one not in (Subject.all, Subject.ablation, Subject.transfer, Subject.efficiency)]
     chosen = quick if subject is Subject.all else [subject]
     logs = data or Path(os.environ.get("FORERUN_DATA", "../shared/data"))
     rows, robots = (tuple(filter(None, (names or "").split(","))) for names in (only, robot))

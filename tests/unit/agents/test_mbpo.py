@@ -12,7 +12,7 @@ from tests.support import point
 from forerun_models.agents.base import EnvSpec, Step
 from forerun_models.agents.buffer import Buffer
 from forerun_models.agents.environment_model import EnvironmentSettings
-from forerun_models.agents.mbpo.imagination import Imagination, drift
+from forerun_models.agents.mbpo.imagination import Imagination, drift, joined
 from forerun_models.agents.mbpo.settings import MbpoSettings, Ramp
 from forerun_models.agents.model_fit import fit
 from forerun_models.agents.registry import make_agent, settings_of
@@ -56,7 +56,7 @@ def fitted():
 
 
 def imagined(fitted, length, policy=lambda rows: torch.zeros(len(rows), 1), buffer=None, **changes):
-    imagination = Imagination(SMALL.model_copy(update=changes))
+    imagination = Imagination(SMALL.model_copy(update=changes), SMALL.discount)
     numbers, draws = np.random.default_rng(1), torch.Generator().manual_seed(1)
     imagination.imagine(fitted[0], policy, buffer or fitted[1], length, numbers, draws)
     return imagination
@@ -210,3 +210,33 @@ def test_the_shipped_settings_are_read():
     settings = settings_of("mbpo")
     assert isinstance(settings, MbpoSettings)
     assert settings.real_ratio.end == 0.05
+
+
+def test_joined_transitions_earn_what_their_rollout_does_to_its_end():
+    """Two rollouts: 0 of three steps, the last of which ends it; 1 of two, cut afterwards."""
+    columns = {
+        "observation": torch.arange(5.0)[:, None],
+        "reward": torch.tensor([1.0, 10.0, 2.0, 20.0, 4.0]),
+        "following": torch.tensor([[100.0], [110.0], [101.0], [111.0], [102.0]]),
+        "terminated": torch.tensor([0.0, 0.0, 0.0, 0.0, 1.0]),
+        "weight": torch.tensor([0.9, 0.8, 1.0, 0.7, 0.5]),
+    }
+    found = joined(columns, torch.tensor([0, 1, 0, 1, 0]), discount=0.5)
+    assert found["reward"].tolist() == [3.0, 20.0, 4.0, 20.0, 4.0]
+    assert found["following"][:, 0].tolist() == [102.0, 111.0, 102.0, 111.0, 102.0]
+    assert found["terminated"].tolist() == [1.0, 0.0, 1.0, 0.0, 1.0]
+    assert found["discount"].tolist() == [0.125, 0.25, 0.25, 0.5, 0.5]
+    assert found["weight"].tolist() == pytest.approx([0.5, 0.7, 0.5, 0.7, 0.5])
+    assert torch.equal(found["observation"], columns["observation"])
+    assert columns["reward"].tolist() == [1.0, 10.0, 2.0, 20.0, 4.0]
+
+
+def test_whole_rollouts_are_worth_the_same_and_end_further_on(fitted):
+    steps, whole = imagined(fitted, 3), imagined(fitted, 3, whole=True)
+    one, all_ = everything(steps), everything(whole)
+    assert torch.equal(one["observation"], all_["observation"])
+    assert torch.equal(one["following"][-400:], all_["following"][:400])  # none of these is cut or ends
+    later = one["reward"][400:800] + SMALL.discount * one["reward"][800:]
+    torch.testing.assert_close(all_["reward"][:400], one["reward"][:400] + SMALL.discount * later)
+    batch = whole.batch(fitted[1], 20, 0.5, np.random.default_rng(0), "cpu")
+    assert torch.all(batch["discount"][:10] == SMALL.discount)

@@ -113,7 +113,8 @@ def automatic_update(learner, batch):
     with torch.no_grad():
         following, density, _ = policy(batch["following"], noise[:count])
         slow = critics(learner.targets, batch["following"], following)[0].amin(dim=0) - alpha * density
-        wanted = batch["reward"] + settings.discount * (1 - batch["terminated"]) * slow
+        discount = batch.get("discount", settings.discount)
+        wanted = batch["reward"] + discount * (1 - batch["terminated"]) * slow
     values, critic_leaves = critics(learner.critics, batch["observation"], batch["action"])
     weight = batch.get("weight", torch.ones(count))
     (0.5 * (weight * (values - wanted) ** 2).mean(dim=1).sum()).backward()
@@ -135,6 +136,7 @@ def test_an_update_follows_the_gradients_of_the_papers_losses(weighted):
     batch["terminated"][::5] = 1.0
     if weighted:
         batch["weight"] = torch.rand(32, generator=generator(3))
+        batch["discount"] = torch.rand(32, generator=generator(4))
     by_critics, improve = automatic_update(learner, batch)
     learner.update(batch)
     by_policy, by_temperature = improve()

@@ -31,7 +31,7 @@ LINE = "test/line-v0"
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
     with (folder / "progress.csv").open() as file:
-        return [{name: value for name, value in row.items() if not name.endswith("wall_s")} for row in csv.DictReader(file)]
+        return [{name: value for name, value in row.items() if not name.endswith("_s")} for row in csv.DictReader(file)]
 
 
 def run_killed_at(out: Path, update: int) -> int:
@@ -52,6 +52,9 @@ def test_a_run_killed_twice_and_resumed_has_the_curve_of_one_that_was_not(tmp_pa
     assert rows_of(tmp_path / "killed") == rows
     assert [float(row["env_steps"]) for row in rows] == [70, 140, 210, 280, 350, 400]
     assert rows[:2] == before
+    episodes = (tmp_path / "whole" / "episodes.csv").read_text()
+    assert (tmp_path / "killed" / "episodes.csv").read_text() == episodes
+    assert len(episodes.splitlines()) - 1 == float(rows[-1]["episodes"])
 
 
 @pytest.mark.parametrize("tensorboard", [False, True])

@@ -39,7 +39,7 @@ class MbpoAgent(SacAgent):
         super().__init__(env, settings, seed, device)
         observations = int(np.prod(env.observation_shape))
         self.model = EnvironmentModel(observations, env.action_size, settings.model, seed)
-        self.imagination = Imagination(settings)
+        self.imagination = Imagination(settings, settings.discount)
         self.draws = torch.Generator().manual_seed(seed)
         self.steps = 0
         self._calls = self._fitted_at = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -31,13 +32,14 @@ class Imagination:
 
     Args:
         settings: what to imagine.
+        discount: of what is earned later.
 
     Attributes:
         cut: share of the rollouts begun last that were cut for disagreement before their end.
     """
 
-    def __init__(self, settings: ImaginationSettings) -> None:
-        self.settings = settings
+    def __init__(self, settings: ImaginationSettings, discount: float) -> None:
+        self.settings, self.discount = settings, discount
         self.cut = 0.0
         self._generations: list[dict[str, Tensor]] = []
         self._all: dict[str, Tensor] = {}
@@ -69,11 +71,13 @@ class Imagination:
         starts = torch.from_numpy(buffer.sample(settings.rollouts, numbers)["observation"]).flatten(1)
         found = model.rollout(starts, policy, length, draws, most_disagreement=settings.cut_disagreement * familiar)
         columns = {name: torch.from_numpy(np.asarray(column, np.float32)) for name, column in found.items()}
-        disagreement = columns.pop("disagreement") / familiar
+        disagreement, start = columns.pop("disagreement") / familiar, columns.pop("start").long()
         columns["reward"] = penalised(columns["reward"], disagreement, -settings.disagreement_bonus)
         columns["weight"] = transition_weights(disagreement) if settings.weighted else torch.ones_like(disagreement)
         followed = len(disagreement) + (length - 1) * int(columns["terminated"].sum())
         self.cut = 1.0 - min(1.0, followed / max(1, length * settings.rollouts))
+        if settings.whole:
+            columns = joined(columns, start, self.discount)
         self._keep([*self._generations, columns][-settings.keep :])
 
     def sample(self, count: int, generator: np.random.Generator) -> dict[str, Tensor]:
@@ -88,6 +92,8 @@ class Imagination:
         imagined; all from ``buffer`` before anything was imagined."""
         real = size if not len(self) else round(ratio * size)
         parts = as_tensors(buffer.sample(real, generator), device) | {"weight": torch.ones(real, device=device)}
+        if self.settings.whole:
+            parts["discount"] = torch.full((real,), self.discount, device=device)
         if real == size:
             return parts
         imagined = self.sample(size - real, generator)
@@ -106,6 +112,36 @@ class Imagination:
         """The counterpart of ``state_dict``."""
         self.cut = state["cut"]
         self._keep(state["generations"])
+
+
+def joined(columns: Mapping[str, Tensor], start: Tensor, discount: float) -> dict[str, Tensor]:
+    """Transitions of several steps: each goes on to where its rollout ends.
+
+    Args:
+        columns: of rollouts, a row a step, earlier steps first.
+        start: [N] which rollout each row belongs to.
+        discount: of what is earned later.
+
+    Returns:
+        ``columns`` with what is earned on the way as ``reward``, the last state as ``following``, whether that is an end as
+        ``terminated``, the least ``weight``, and ``discount`` [N], of what follows. ``observation`` and ``action`` stay.
+    """
+    after = {name: columns[name].clone() for name in ("reward", "following", "terminated", "weight")}
+    after["discount"] = torch.full_like(after["reward"], discount)
+    # Rows of one step are consecutive, and each rollout has one at most: steps are where a number does not rise.
+    bounds = [0, *(torch.nonzero(start[1:] <= start[:-1])[:, 0] + 1).tolist(), len(start)]
+    later = torch.full((int(start.max()) + 1 if len(start) else 0,), -1)
+    for first, last in reversed(list(itertools.pairwise(bounds))):
+        rows = torch.arange(first, last)
+        following = later[start[rows]]
+        here, there = rows[following >= 0], following[following >= 0]
+        after["reward"][here] += discount * after["reward"][there]
+        after["weight"][here] = torch.minimum(after["weight"][here], after["weight"][there])
+        after["discount"][here] = discount * after["discount"][there]
+        for name in ("following", "terminated"):
+            after[name][here] = after[name][there]
+        later[start[rows]] = rows
+    return {**columns, **after}
 
 
 def policy_of(learner: SacLearner, draws: torch.Generator) -> Policy:

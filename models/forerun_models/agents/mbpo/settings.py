@@ -40,7 +40,8 @@ class ImaginationSettings(Strict):
     """What is imagined, and how much counts.
 
     After each fit of the model ``rollouts`` begin in states of the buffer and follow the policy for ``length`` steps (rounded);
-    those of the last ``keep`` times are remembered. Of each batch ``real_ratio`` are real transitions.
+    those of the last ``keep`` times are remembered. Of each batch ``real_ratio`` are real transitions. ``whole`` takes each
+    imagined transition together with all that its rollout earns afterwards, so that values travel as far at every update.
 
     Disagreement of the members is measured in units of what 99 % of the real transitions stay below. A rollout is cut where it
     exceeds ``cut_disagreement``; an imagined transition counts 1 / (1 + disagreement) in the critics' loss, unless not
@@ -54,6 +55,7 @@ class ImaginationSettings(Strict):
     real_ratio: Ramp = Ramp(start=1, end=0.05, begin=200, finish=1000)
     cut_disagreement: Positive = 2.0
     weighted: bool = True
+    whole: bool = False
     disagreement_bonus: float = 0.0
 
     @model_validator(mode="after")

@@ -27,7 +27,8 @@ from forerun_models.agents.sac.stack import Stack
 
 Batch = Mapping[str, Tensor]
 """``observation`` and ``following`` [N, O], ``action`` [N, A], ``reward``, ``terminated`` (0 or 1) and, where transitions count
-differently, ``weight`` [N]; float32 on the learner's device."""
+differently, ``weight`` [N], and where they are of several steps, ``discount`` [N] of what follows; all float32 on the learner's
+device."""
 
 
 class SacLearner:
@@ -108,7 +109,8 @@ class SacLearner:
     def _wanted(self, batch: Batch, action: Tensor, density: Tensor, alpha: Tensor) -> Tensor:
         """y [N, 1]; ``action`` and its log ``density`` are the policy's at ``following``."""
         slow = self.targets.forward(_pairs(batch["following"], action))[0].amin(dim=0)
-        goes_on = (1.0 - batch["terminated"])[:, None] * self.settings.discount
+        discount = batch["discount"][:, None] if "discount" in batch else self.settings.discount
+        goes_on = (1.0 - batch["terminated"])[:, None] * discount
         return torch.addcmul(batch["reward"][:, None], goes_on, slow - alpha * density)
 
     def _least_value_gradient(self, observation: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
