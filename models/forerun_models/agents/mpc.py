@@ -38,9 +38,10 @@ _PROPAGATION: dict[str, Propagation] = {"ts1": "switch", "tsinf": "stay", "mean"
 class MpcSettings(Strict):
     """``reward``: ``known`` takes the environment's own reward (``agents/known_rewards.py``), ``learned`` learns it, ``auto``
     takes the known one where there is one. The first ``warmup`` steps are random, each action held for ``hold`` steps; from then
-    on the model is fitted every ``train_every`` steps to the newest ``capacity`` ones. ``curiosity`` rewards plans, while
-    learning, by the members' disagreement at each step. ``value``, if given, learns a value and a policy; plans discount as they
-    do, and ``planner.policy_samples`` sequences are the policy's."""
+    on the model is fitted to the newest ``capacity`` ones every ``train_every`` steps, later on when the share ``growth`` has
+    been added since the last fit. ``curiosity`` rewards plans, while learning, by the members' disagreement at each step.
+    ``value``, if given, learns a value and a policy; plans discount as they do, and ``planner.policy_samples`` sequences are the
+    policy's."""
 
     model: EnvironmentSettings = EnvironmentSettings()
     planner: Planner = Planner(horizon=30, samples=64, elites=8, std=0.8, keep=0.5)
@@ -48,6 +49,7 @@ class MpcSettings(Strict):
     warmup: Count = 200
     hold: Count = 4
     train_every: Count = 200
+    growth: Annotated[float, Field(ge=0)] = 0.0
     capacity: Count = 200_000
     curiosity: Annotated[float, Field(ge=0)] = 0.0
     value: ValueSettings | None = None
@@ -84,7 +86,7 @@ class MpcAgent(Agent):
         self.buffer = Buffer(settings.capacity, (size,), np.float32, env.action_size)
         self.generator = torch.Generator().manual_seed(seed)
         self.value = None if settings.value is None else TerminalValue(size, env.action_size, settings.value, seed)
-        self._steps = 0
+        self._steps, self._next_fit = 0, settings.warmup
         self._error = 0.0
         self._planners: dict[bool, SamplingPlanner] = {}
 
@@ -147,7 +149,8 @@ class MpcAgent(Agent):
         self._steps += 1
         settings, value = self.settings, self.value
         metrics: dict[str, float] = {}
-        if self._steps >= settings.warmup and (self._steps - settings.warmup) % settings.train_every == 0:
+        if self._steps >= self._next_fit:
+            self._next_fit = self._steps + max(settings.train_every, round(settings.growth * self._steps))
             self._planners = {}
             metrics = fit(self.model, self.buffer.all(), self.generator)
             self._error = metrics["model_error"]
@@ -171,6 +174,7 @@ class MpcAgent(Agent):
             "buffer": self.buffer.state_dict(),
             "generator": self.generator.get_state(),
             "steps": self._steps,
+            "next_fit": self._next_fit,
             "error": self._error,
         }
 
@@ -180,7 +184,7 @@ class MpcAgent(Agent):
             self.value.load_state_dict(state["value"])
         self.buffer.load_state_dict(state["buffer"])
         self.generator.set_state(state["generator"])
-        self._steps, self._error = state["steps"], state["error"]
+        self._steps, self._next_fit, self._error = state["steps"], state["next_fit"], state["error"]
         self._planners = {}
 
 

@@ -25,6 +25,7 @@ from forerun_models.agents.mbpo.imagination import Imagination, policy_of
 from forerun_models.agents.mbpo.settings import ImaginationSettings, Ramp
 from forerun_models.agents.sac.learner import SacLearner
 from forerun_models.agents.sac.settings import SacLearning
+from forerun_models.planners.networks import Networks
 from forerun_models.recipe import Count, Positive
 
 _MEASURE_EVERY = 500
@@ -71,6 +72,12 @@ class TerminalValue:
         """Actions [..., A] in [-1, 1] at ``observation`` [..., O]."""
         rows = observation.reshape(-1, observation.shape[-1])
         return self.learner.act(rows, None).reshape(*observation.shape[:-1], -1)
+
+    def networks(self) -> Networks:
+        """Both as they are now, as modules for a robot's planner whose state and goal are what this observes."""
+        learner = self.learner
+        critics = [learner.critics.module(member) for member in range(learner.critics.members)]
+        return Networks(learner.policy.module(0), critics).eval()
 
     def imagine(self, model: EnvironmentModel, buffer: Buffer, steps: int) -> dict[str, float]:
         """Begins rollouts in the newest ``model``, ``steps`` after the first one."""

@@ -1,5 +1,5 @@
 """From a trained model to a bundle: ONNX graphs, manifest, parity cases."""
 
-from forerun_models.export.export import Provenance, export_bundle
+from forerun_models.export.export import NETWORKS, Provenance, export_bundle
 
-__all__ = ["Provenance", "export_bundle"]
+__all__ = ["NETWORKS", "Provenance", "export_bundle"]

@@ -17,6 +17,7 @@ from forerun_models.export.graphs import AdvanceGraph, DynamicsGraph, to_onnx
 from forerun_models.export.manifest import manifest_of
 from forerun_models.export.uncertainty import held_out_uncertainty
 from forerun_models.planners.make import make_for_bundle
+from forerun_models.planners.networks import Networks
 from forerun_models.planners.sampling import SamplingPlanner
 from forerun_models.planners.trajectory.tracker import Tracker
 from forerun_models.recipe import Recipe
@@ -27,6 +28,8 @@ from forerun_sim.spec import RobotSpec
 from forerun_sim.tasks import TaskFunction
 from forerun_sim.trial import Trial
 
+NETWORKS = "train/value.safetensors"
+"""Where a bundle keeps its value and policy."""
 _CANDIDATES = 24
 """Random inputs among which the clear-cut parity cases of act.onnx are looked for."""
 
@@ -44,7 +47,13 @@ class Provenance:
 
 
 def export_bundle(
-    out: str | Path, model: WorldModel, robot: RobotSpec, recipe: Recipe, replay: Sequence[Trial], provenance: Provenance
+    out: str | Path,
+    model: WorldModel,
+    robot: RobotSpec,
+    recipe: Recipe,
+    replay: Sequence[Trial],
+    provenance: Provenance,
+    networks: Networks | None = None,
 ) -> Path:
     """Writes the bundle ``out`` and returns its path.
 
@@ -55,6 +64,7 @@ def export_bundle(
         recipe: says task and planner; a robot without tasks gets a bundle that predicts but cannot control.
         replay: trials for later fine-tuning, also the source of parity inputs; at least one.
         provenance: what the bundle says of its making.
+        networks: value at the planner's horizon and the policy behind ``planner.policy_samples``, learned for the recipe's task.
 
     Raises:
         InputError: the recipe's planner works in torch alone.
@@ -62,7 +72,8 @@ def export_bundle(
         ForerunError: the disk is full or the folder cannot be written.
     """
     model = model.eval()
-    planner = make_for_bundle(model, robot, recipe) if robot.tasks else None
+    learned = {} if networks is None else {"value": networks.value, "policy": networks.act}
+    planner = make_for_bundle(model, robot, recipe, **learned) if robot.tasks else None
     history = model.features.history
     windows = Windows(replay, history, 1)
     generator = torch.Generator().manual_seed(provenance.seed)
@@ -95,6 +106,8 @@ def export_bundle(
         "train/replay.npz": pack_trials(replay),
         **{f"train/robot/{name}": content for name, content in robot_files(robot).items()},
     }
+    if networks is not None:
+        files[NETWORKS] = networks.pack()
     return write(out, manifest, files, parity)
 
 

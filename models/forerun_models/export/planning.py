@@ -1,7 +1,8 @@
 """The bundle of an agent that plans: its experience becomes trials of the robot, on which a model of the robot is trained.
 
 The agent's own model predicts observations of any environment; a bundle's predicts the robot's physical state, history and all,
-so that it can be fine-tuned, evaluated and compensated for delay like every other bundle.
+so that it can be fine-tuned, evaluated and compensated for delay like every other bundle. The agent's value and policy go
+along as they are: what it observes is the robot's state and the goal.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from forerun_models.agents.environment import make_environment
 from forerun_models.agents.experience import settings_of_robot
 from forerun_models.agents.folder import About
 from forerun_models.agents.mpc import MpcAgent
-from forerun_models.export.export import Provenance, export_bundle
+from forerun_models.export.export import Provenance, export_bundle, task_name
 from forerun_models.recipe import Recipe, load_recipe
 from forerun_models.training.run import train
 from forerun_sim.env.settings import EnvSettings
@@ -34,7 +35,8 @@ def export_planning(
         agent: has learned as ``about`` says.
         about: of its run.
         metrics: go into the bundle's.
-        recipe: of the model and its planner; if absent the robot's own, with the agent's planner.
+        recipe: of the model and its planner; if absent the robot's own, with the agent's planner. For another task than the
+            agent's it gets no value.
 
     Raises:
         InputError: its environment is not one of a robot, or shows something else than the robot's state.
@@ -53,11 +55,17 @@ def export_planning(
     robot = settings.robot
     if recipe is None:
         recipe = load_recipe(None, robot.name).model_copy(update={"task": settings.task, "planner": agent.settings.planner})
+    networks = None
+    if agent.value is not None and task_name(robot, recipe) == task_name(robot, Recipe(robot=robot.name, task=settings.task)):
+        networks = agent.value.networks()
+        # A value is worth what it was learned with.
+        planner = recipe.planner.model_copy(update={"discount": agent.value.settings.discount})
+        recipe = recipe.model_copy(update={"planner": planner})
     with tempfile.TemporaryDirectory() as folder:
         run = train(trials_of(agent, settings), robot, recipe, about.seed, Path(folder) / "run")
     trained_on = {**run.trained_on, "environment": about.env, "options": dict(about.options)}
     provenance = Provenance(trained_on, about.seed, dict(metrics), held_out=run.held_out)
-    return export_bundle(out, run.model, robot, recipe, run.replay, provenance)
+    return export_bundle(out, run.model, robot, recipe, run.replay, provenance, networks)
 
 
 def trials_of(agent: MpcAgent, settings: EnvSettings) -> list[Trial]:

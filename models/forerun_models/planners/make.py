@@ -38,15 +38,18 @@ def make_planner(
     return ILQR(rollout, _problem(model, robot, recipe, value, policy), settings).eval()
 
 
-def make_for_bundle(model: WorldModel, robot: RobotSpec, recipe: Recipe) -> SamplingPlanner | Tracker:
-    """The planner of ``recipe`` as a bundle has it; one of kind ``trajectory`` plans its trajectory now.
+def make_for_bundle(
+    model: WorldModel, robot: RobotSpec, recipe: Recipe, *, value: Value | None = None, policy: Policy | None = None
+) -> SamplingPlanner | Tracker:
+    """The planner of ``recipe`` as a bundle has it, with a learned ``value`` and ``policy`` where there are any; one of kind
+    ``trajectory`` plans its trajectory now and has no use for them.
 
     Raises:
         InputError: the recipe's planner works in torch alone, or finds no trajectory.
     """
     settings = recipe.planner
     if settings.kind != "trajectory":
-        return make_exportable(model, robot, recipe)
+        return make_exportable(model, robot, recipe, value=value, policy=policy)
     problem = _problem(model, robot, recipe, None, None)
     rollout = rollout_of(model, settings.members, "stay")
     return Tracker(rollout, problem, settings, plan_course(model, robot, recipe, problem)).eval()

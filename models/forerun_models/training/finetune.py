@@ -11,7 +11,8 @@ from typing import Any
 
 from forerun_models.bundle import Bundle, load
 from forerun_models.dynamics.model import WorldModel
-from forerun_models.export import Provenance, export_bundle
+from forerun_models.export import NETWORKS, Provenance, export_bundle
+from forerun_models.planners.networks import Networks
 from forerun_models.recipe import Recipe, load_recipe
 from forerun_models.training import gate
 from forerun_models.training.gate import Check
@@ -62,6 +63,7 @@ class Parent:
     model: WorldModel
     replay: list[Trial]
     digest: str
+    networks: Networks | None = None
 
 
 def load_parent(bundle: Bundle) -> Parent:
@@ -81,9 +83,10 @@ def load_parent(bundle: Bundle) -> Parent:
     robot = load_robot(folder / "robot")
     recipe = load_recipe(folder / "recipe.yaml", robot.name)
     model = unpack_model((folder / "weights.safetensors").read_bytes(), (folder / "model.yaml").read_text(), robot, str(folder))
-    return Parent(
-        robot, recipe, model, unpack_trials((folder / "replay.npz").read_bytes(), f"{folder}/replay.npz"), bundle.digest
-    )
+    replay = unpack_trials((folder / "replay.npz").read_bytes(), f"{folder}/replay.npz")
+    kept = bundle.path / NETWORKS
+    networks = Networks.unpack(kept.read_bytes(), str(kept)) if kept.is_file() else None
+    return Parent(robot, recipe, model, replay, bundle.digest, networks)
 
 
 def finetune(
@@ -186,7 +189,7 @@ def _offer(parent: Parent, model: WorldModel, split: Split, out: Path, verdict: 
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name[:40]}.", suffix=".tmp", dir=out.parent) as folder:
         replay = of_child(parent.replay, split)
-        made = export_bundle(Path(folder) / "candidate", model, parent.robot, parent.recipe, replay, provenance)
+        made = export_bundle(Path(folder) / "candidate", model, parent.robot, parent.recipe, replay, provenance, parent.networks)
         bundle, checks = load(made), verdict.checks
         if bundle.has_agent:
             checks = [*checks, gate.in_time(parent.recipe.finetuning, bundle)]

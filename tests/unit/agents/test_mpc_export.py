@@ -6,22 +6,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from onnxruntime import InferenceSession
 
 from forerun_models.agents.environment import make_environment
 from forerun_models.agents.experience import settings_of_robot
 from forerun_models.agents.learn import learn, load_learned
 from forerun_models.agents.mpc import MpcAgent
-from forerun_models.bundle import load
+from forerun_models.bundle import Bundle, load
 from forerun_models.export.agents import export_run
+from forerun_models.export.export import act_inputs, act_onnx, act_outputs
 from forerun_models.export.planning import export_planning, trials_of
+from forerun_models.planners.make import make_exportable
+from forerun_models.planners.networks import Networks
 from forerun_models.recipe import Recipe
+from forerun_models.training.finetune import Parent, load_parent
 from forerun_sim.errors import InputError
+from forerun_sim.spec import load_robot
 
 _AGENT = """
 warmup: 100
 train_every: 100
 model: {members: 2, elites: 2, hidden: 8, updates: 20}
-planner: {horizon: 4, samples: 16, elites: 4, iterations: 1}
+planner: {horizon: 4, samples: 16, elites: 4, iterations: 1, policy_samples: 3}
+value: {hidden: [8], batch: 16, rollouts: 20, updates_per_step: 1, discount: 0.97}
 """
 _RECIPE = Recipe.model_validate(
     {
@@ -29,7 +37,7 @@ _RECIPE = Recipe.model_validate(
         "task": "swingup",
         "model": {"members": 2, "elites": 2, "hidden": 8},
         "training": {"steps_per_epoch": 5, "phases": [{"epochs": 1, "horizon": 1}], "validation_horizon": 3, "holdout": 0.3},
-        "planner": {"horizon": 4, "samples": 16, "elites": 4, "iterations": 1},
+        "planner": {"horizon": 4, "samples": 16, "elites": 4, "iterations": 1, "policy_samples": 3},
     }
 )
 
@@ -57,12 +65,64 @@ def test_its_experience_becomes_trials_in_physical_units(run: Path) -> None:
     assert np.allclose(trials[0].actions[:-1], upper * data["action"][: len(trials[0]) - 1], rtol=1e-5)
 
 
-def test_the_bundle_plans(run: Path, tmp_path: Path) -> None:
-    export_run(run, tmp_path / "bundle", _RECIPE)
-    bundle = load(tmp_path / "bundle")  # checks act.onnx and dynamics.onnx against the planner and the model in torch
+@pytest.fixture(scope="module")
+def bundle(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder = tmp_path_factory.mktemp("exported") / "bundle"
+    export_run(run, folder, _RECIPE)
+    return load(folder)  # checks act.onnx and dynamics.onnx against the planner and the model in torch
+
+
+@pytest.fixture(scope="module")
+def parent(bundle: Bundle) -> Parent:
+    return load_parent(bundle)
+
+
+def test_the_bundle_plans(bundle: Bundle) -> None:
     assert bundle.manifest.agent == "mpc"
     assert bundle.manifest.task == "swingup"
     assert bundle.manifest.horizon == 4
+
+
+def test_the_bundle_has_the_agents_value_and_policy(run: Path, parent: Parent) -> None:
+    _, agent = load_learned(run)
+    assert isinstance(agent, MpcAgent)
+    assert agent.value is not None
+    assert parent.networks is not None
+    assert parent.recipe.planner.discount == 0.97
+    states, goal = torch.randn(3, 5, 4), torch.zeros(0)
+    torch.testing.assert_close(parent.networks.value(states, goal), agent.value.value(states))
+    torch.testing.assert_close(parent.networks.act(states, goal), agent.value.policy(states))
+
+
+def test_its_graph_decides_as_torch_does(run: Path, parent: Parent, tmp_path: Path) -> None:
+    assert parent.networks is not None
+    networks = parent.networks
+    planner = make_exportable(parent.model, parent.robot, parent.recipe, value=networks.value, policy=networks.act)
+    plain = make_exportable(parent.model, parent.robot, parent.recipe, policy=networks.act)
+    session = InferenceSession(act_onnx(planner, planner.rollout.history), providers=["CPUExecutionProvider"])
+    generator, without = torch.Generator().manual_seed(0), []
+    for _ in range(4):
+        inputs = act_inputs(planner, 0.3 * torch.randn(1, planner.rollout.history, 5, generator=generator), generator)
+        names = {entry.name for entry in session.get_inputs()}
+        found = session.run(act_outputs(planner), {name: value.numpy() for name, value in inputs.items() if name in names})
+        with torch.no_grad():
+            wanted = planner(*inputs.values())
+            without.append(float((wanted[2] - plain(*inputs.values())[2]).abs()))
+        for ours, theirs in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-4, atol=1e-4)
+    assert min(without) > 1e-3, "the value must count"
+
+
+def test_a_recipe_for_another_task_gets_no_value(run: Path, tmp_path: Path) -> None:
+    planner = _RECIPE.planner.model_copy(update={"policy_samples": 0})
+    other = next(name for name in load_robot("cartpole").tasks if name != "swingup")
+    export_run(run, tmp_path / "bundle", _RECIPE.model_copy(update={"task": other, "planner": planner}))
+    assert load_parent(load(tmp_path / "bundle")).networks is None
+
+
+def test_damaged_networks_are_refused() -> None:
+    with pytest.raises(InputError, match="holds no value and policy"):
+        Networks.unpack(b"nothing", "value.safetensors")
 
 
 def test_an_environment_that_shows_more_than_the_state_is_refused(run: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from forerun_models.agents.base import Action, Actor, Agent, EnvSpec, Observation, PolicyGraph, Step
 from forerun_models.agents.buffer import Arrays, Buffer
@@ -104,12 +104,7 @@ class MeanPolicy(PolicyGraph):
 
     def __init__(self, learner: SacLearner) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for weight, bias in zip(learner.policy.weights, learner.policy.biases, strict=True):
-            linear = nn.Linear(*weight.shape[1:])
-            linear.load_state_dict({"weight": weight[0].T, "bias": bias[0, 0]})
-            layers += [linear, nn.ReLU()]
-        self.layers = nn.Sequential(*layers[:-1])
+        self.layers = learner.policy.module(0)
         self.action_size = learner.action_size
 
     def forward(self, observation: Tensor) -> tuple[Tensor]:

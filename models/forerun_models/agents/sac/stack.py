@@ -13,7 +13,9 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from forerun_models.planners.networks import perceptron
 
 
 class Stack:
@@ -49,6 +51,14 @@ class Stack:
             hidden = torch.baddbmm(bias, hidden, weight).relu_()
             given.append(hidden)
         return torch.baddbmm(self.biases[-1], hidden, self.weights[-1]), given
+
+    def module(self, member: int) -> nn.Sequential:
+        """One of the perceptrons as a module, which shares no memory with it."""
+        made = perceptron(self.sizes)
+        layers = [layer for layer in made if isinstance(layer, nn.Linear)]
+        for layer, weight, bias in zip(layers, self.weights, self.biases, strict=True):
+            layer.load_state_dict({"weight": weight[member].T, "bias": bias[member, 0]})
+        return made
 
     def backward(self, outward: Tensor, given: Sequence[Tensor]) -> None:
         """Sets the gradients of the parameters.

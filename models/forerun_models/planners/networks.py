@@ -1,0 +1,88 @@
+"""A learned value and policy as a robot's planner takes them: networks that read the robot's state and the task's goal.
+
+networks = Networks(policy, critics)             # perceptrons over [state, goal]
+make_exportable(model, robot, recipe, value=networks.value, policy=networks.act)
+Networks.unpack(networks.pack(), "value.safetensors")
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from forerun_sim.errors import InputError
+
+
+def perceptron(sizes: Sequence[int]) -> nn.Sequential:
+    """Linear layers of ``sizes`` with ReLU between them."""
+    layers: list[nn.Module] = []
+    for before, after in itertools.pairwise(sizes):
+        layers += [nn.Linear(before, after), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+class Networks(nn.Module):
+    """Value and policy of soft actor-critic.
+
+    Args:
+        policy: gives means of actions before tanh, A of them, and A numbers more.
+        critics: values of state, goal and action; the least counts. Nothing here learns any more.
+    """
+
+    def __init__(self, policy: nn.Sequential, critics: Sequence[nn.Sequential]) -> None:
+        super().__init__()
+        self.policy, self.critics = policy, nn.ModuleList(critics)
+        self.requires_grad_(False)  # a graph takes weights that are to be learned for inputs
+
+    def value(self, state: Tensor, goal: Tensor) -> Tensor:
+        """What can still be earned [...] from state [..., S] on, for goal [G]."""
+        seen = _seen(state, goal)
+        pair = torch.cat([seen, self._action(seen)], dim=-1)
+        values = [critic(pair)[..., 0] for critic in self.critics]
+        return torch.stack(values).amin(dim=0)
+
+    def act(self, state: Tensor, goal: Tensor) -> Tensor:
+        """Action [..., A] in [-1, 1] at state [..., S], for goal [G]."""
+        return self._action(_seen(state, goal))
+
+    def _action(self, seen: Tensor) -> Tensor:
+        output: Tensor = self.policy(seen)
+        return torch.tanh(output[..., : output.shape[-1] // 2])
+
+    def pack(self) -> bytes:
+        """All weights as safetensors."""
+        return bytes(save_tensors({name: tensor.contiguous() for name, tensor in self.state_dict().items()}))
+
+    @classmethod
+    def unpack(cls, content: bytes, source: str) -> Networks:
+        """The networks that ``pack`` packed.
+
+        Raises:
+            InputError: not such a file.
+        """
+        try:
+            weights = load_tensors(content)
+            count = len({name.split(".")[1] for name in weights if name.startswith("critics.")})
+            made = cls(_empty(weights, "policy"), [_empty(weights, f"critics.{number}") for number in range(count)])
+            made.load_state_dict(weights)
+        except Exception as error:  # safetensors raises a type of its own
+            raise InputError(f"{source}: holds no value and policy: {error}") from error
+        return made.eval()
+
+
+def _empty(weights: dict[str, Tensor], name: str) -> nn.Sequential:
+    """A perceptron of the sizes that ``weights`` has under ``name``."""
+    layers = sorted(int(key.split(".")[-2]) for key in weights if key.startswith(f"{name}.") and key.endswith(".weight"))
+    shapes = [weights[f"{name}.{layer}.weight"].shape for layer in layers]
+    return perceptron([shapes[0][1], *(shape[0] for shape in shapes)])
+
+
+def _seen(state: Tensor, goal: Tensor) -> Tensor:
+    if not goal.shape[-1]:
+        return state
+    return torch.cat([state, goal.expand(*state.shape[:-1], -1)], dim=-1)
