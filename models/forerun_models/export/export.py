@@ -74,6 +74,7 @@ def export_bundle(
     model = model.eval()
     learned = {} if networks is None else {"value": networks.value, "policy": networks.act}
     planner = make_for_bundle(model, robot, recipe, **learned) if robot.tasks else None
+    planned = {"trajectory": planner.expected} if isinstance(planner, Tracker) else {}
     history = model.features.history
     windows = Windows(replay, history, 1)
     generator = torch.Generator().manual_seed(provenance.seed)
@@ -95,7 +96,7 @@ def export_bundle(
         carry=planner.carry_shapes if planner is not None else {},
         thresholds=known.thresholds,
         trained_on=provenance.trained_on,
-        metrics={**provenance.metrics, "state_std": model.features.state_std.tolist()},
+        metrics={**provenance.metrics, **planned, "state_std": model.features.state_std.tolist()},
         parent=provenance.parent,
         calibration=known.calibration,
     )

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from forerun_models.bundle import Carry, Decision
 from forerun_models.planners.ilqr import ILQR
 from forerun_models.planners.sampling import SamplingPlanner
+from forerun_models.planners.trajectory.tracker import Tracker
 
 
 class Decider:
@@ -27,7 +28,7 @@ class Decider:
         seed: of the planner's noise, drawn as the controller draws it.
     """
 
-    def __init__(self, planner: SamplingPlanner | ILQR, seed: int):
+    def __init__(self, planner: SamplingPlanner | ILQR | Tracker, seed: int):
         self.planner = planner
         self._seed = seed
         self.reset()

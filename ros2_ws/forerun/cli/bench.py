@@ -47,6 +47,7 @@ class Subject(str, Enum):
     efficiency = "efficiency"
     identify = "identify"
     so101 = "so101"
+    realaigym = "realaigym"
     latent = "latent"
     logs = "logs"
     ablation = "ablation"

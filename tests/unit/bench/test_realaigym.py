@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from forerun.bench.realaigym import ROBOT, expected, scored
 from forerun.bench.realaigym_score import Score, score
+from forerun.control.agent import BundlePolicy
+from forerun_models.bundle import load
+from forerun_models.export import Provenance, export_bundle
+from forerun_models.recipe import load_recipe
+from forerun_models.training.start import build
 from forerun_sim.plant import Plant
 from forerun_sim.spec import load_robot
+from forerun_sim.trial import Trial
 
 PERIOD = 0.002
 MASSES, INERTIAS = (0.5235, 0.6256), (0.031887, 0.050870)
@@ -49,7 +58,7 @@ def energy(state: np.ndarray) -> float:
 
 @pytest.fixture
 def plant() -> Plant:
-    return Plant(load_robot("double_pendulum_ideal"), engine="mujoco", task="acrobot", randomize=False)
+    return Plant(load_robot(ROBOT), engine="mujoco", task="acrobot", randomize=False)
 
 
 def test_plant_follows_the_two_links_equations(plant: Plant) -> None:
@@ -112,3 +121,33 @@ def test_score_is_one_less_the_mean_of_five_saturating_terms() -> None:
     found = Score(True, time=2.0, energy=12.0, torque=6.0, smoothness=0.04, velocity=200.0)
     assert found.total == pytest.approx(1 - sum(terms) / 5)
     assert Score(True, 0.0, 0.0, 0.0, 0.0, 0.0).total == 1.0
+
+
+def test_short_form_swings_the_pendubot_up_and_scores(tmp_path: Path) -> None:
+    """Planned in the published physics, as the shipped recipe does after training; followed on the plant for 2.4 s."""
+    torch.set_num_threads(1)
+    spec, recipe = load_robot(ROBOT), load_recipe(ROBOT, ROBOT)
+    model = build(spec, recipe.model.model_copy(update={"members": 1, "elites": 1}))
+    model.reset_parameters(torch.Generator().manual_seed(0))
+    course = recipe.planner.trajectory.model_copy(update={"starts": 3, "iterations": 12, "knot": 10, "seconds": 2.2})
+    planner = recipe.planner.model_copy(update={"trajectory": course, "horizon": 1})
+    rows = np.zeros((40, 6), np.float32)
+    export_bundle(
+        tmp_path / "bundle",
+        model.eval(),
+        spec,
+        recipe.model_copy(update={"task": "pendubot", "planner": planner}),
+        [Trial(rows[:, :4], rows[:, 4:], PERIOD, ROBOT)],
+        Provenance({}, 0),
+    )
+    policy = BundlePolicy(load(tmp_path / "bundle", robot=ROBOT), 0, PERIOD)
+    plant = Plant(spec, engine="mujoco", task="pendubot", randomize=False)
+    reading, states, torques = plant.reset(0), [], []
+    for step in range(1200):
+        states.append(plant.true_state())
+        torques.append(policy(step, reading))
+        reading = plant.step(torques[-1]) or reading
+    found = scored(Trial(np.array(states, np.float32), np.array(torques, np.float32), PERIOD, ROBOT))
+    assert found["success"] and found["time"] < 2.0
+    assert found["total"] == pytest.approx(expected(tmp_path / "bundle"), abs=0.05)
+    assert found["total"] > 0.6

@@ -23,8 +23,10 @@ _JOINED = 1e-2
 """Sum of defects below which a trajectory is one."""
 _ARRIVED = 0.3
 """Largest deviation from the target at its end, in any unit."""
-_EARLY, _KEPT = 0.35, 0.2
+_EARLY, _KEPT = 0.5, 0.25
 """Share of the iterations after which most guesses are given up, and of the guesses that are not."""
+_SWING = 0.4
+"""Size of a random first guess's swings, as a share of the way to the target."""
 _BENDS = 4
 """Waves of a random first guess."""
 _SETTLING = 20
@@ -122,7 +124,7 @@ def _guesses(
     moment = np.linspace(0.0, 1.0, steps + 1)[:, None]
     first, last = start[:joints].numpy(), end[:joints].numpy()
     waves = np.arange(1, _BENDS + 1)
-    sizes = rng.normal(size=(count, joints, _BENDS)) / waves * np.sqrt(1 + np.abs(last - first).max())
+    sizes = rng.normal(size=(count, joints, _BENDS)) / waves * _SWING * np.abs(last - first).max()
     swings = np.einsum("bjk,tk->btj", sizes, np.sin(np.pi * moment * waves) * np.sin(np.pi * moment))
     position = first + (last - first) * (moment**2 * (3 - 2 * moment)) + swings
     velocity = np.gradient(position, settings.seconds / steps, axis=1)

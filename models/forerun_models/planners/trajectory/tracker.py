@@ -40,6 +40,7 @@ class Tracker(nn.Module):
         self.rollout, self.problem, self.settings = rollout, problem, settings
         self.state_size, self.action_size, self.goal_size = problem.state_size, problem.action_size, problem.goal_size
         self.length = len(course.states)
+        self.expected = {"objective": course.objective, **course.parts}
         self.points: Tensor = nn.Buffer(torch.cat([course.states, course.before], dim=1).float())
         self.commands: Tensor = nn.Buffer(course.commands.float())
         self.free: Tensor = nn.Buffer(course.free.float())
