@@ -149,15 +149,15 @@ def _controller(trial: _Trial, bundle: Path, robot: Path, work: Path, seed: int,
     plant = {"robot": str(robot), "seed": seed, "realtime_priority": max(trial.priority - 5, 0)}
     with own_domain(), busy(trial.load), NodeProcess("simulator", folder, plant) as simulator:
         with NodeProcess("controller", folder, settings) as controller:
-            _wait(_START / 4 + _WARM_UP + seconds, simulator, controller)
+            wait(_START / 4 + _WARM_UP + seconds, simulator, controller)
         if not stats.exists():
             raise ForerunError(f"the controller left no figures; the end of its log:\n{controller.tail()}")
     figures: dict[str, Any] = json.loads(stats.read_text())
     row = {"kind": "controller", "priority": trial.priority, **_common(trial.rate, trial.load)}
-    return row | _figures(figures, trial.rate, seconds) | vars(_SIZES[trial.rate])
+    return row | loop_figures(figures, trial.rate, seconds) | vars(_SIZES[trial.rate])
 
 
-def _wait(seconds: float, *processes: NodeProcess) -> None:
+def wait(seconds: float, *processes: NodeProcess) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         time.sleep(0.2)
@@ -169,7 +169,7 @@ def _common(rate: int, load: int) -> dict[str, str | int | float]:
     return {"rate_hz": rate, "busy_processes": load}
 
 
-def _figures(figures: dict[str, Any], rate: int, seconds: float) -> dict[str, str | int | float]:
+def loop_figures(figures: dict[str, Any], rate: int, seconds: float) -> dict[str, str | int | float]:
     """Of the newest ``seconds`` of a run."""
     verdicts = figures["verdict_each"][-round(rate * seconds) :]
     if not verdicts:
@@ -201,7 +201,7 @@ def _timers(rates: tuple[int, ...], load: int, work: Path, seconds: float) -> li
             nodes.enter_context(NodeProcess("bare_timer", folder, {"rate": float(rate), "file": str(file)}, f"timer-{rate}"))
             for rate, file in files.items()
         ]
-        _wait(_WARM_UP + 1.0 + seconds, *started)
+        wait(_WARM_UP + 1.0 + seconds, *started)
     rows: list[Row] = []
     for rate, file in files.items():
         times = np.array(json.loads(file.read_text()), dtype=np.int64)

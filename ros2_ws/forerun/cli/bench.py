@@ -40,6 +40,7 @@ class Subject(str, Enum):
     bags = "bags"
     loop = "loop"
     swap = "swap"
+    live = "live"
     delay = "delay"
     pets = "pets"
     uncertainty = "uncertainty"
@@ -97,7 +98,8 @@ def command(
     runs the whole loop, minutes a seed; pets trains and runs PETS' setting of the cartpole, half an hour; sac lets agents learn
     beside Stable-Baselines3's, half an hour. Only when asked for by name: ablation trains the double pendulum's recipe in many
     variants, an hour; transfer fine-tunes on foreign robots, a quarter of an hour a robot and seed; efficiency lets mpc learn in
-    dm_control, minutes a task and seed. all leaves out what is not on this machine, and says so.
+    dm_control, minutes a task and seed; live runs the live loop for ten minutes of the robot's time. all leaves out what is not on
+    this machine, and says so.
 
     \b
     Example:
@@ -107,7 +109,9 @@ def command(
     from forerun.bench.records import Options, Unavailable, append, provenance
 
     terminal = console(json_file)
-    quick = [one for one in Subject if one not in (Subject.all, Subject.ablation, Subject.transfer, Subject.efficiency)]
+    quick = [
+        one for one in Subject if one not in (Subject.all, Subject.ablation, Subject.transfer, Subject.efficiency, Subject.live)
+    ]
     chosen = quick if subject is Subject.all else [subject]
     logs = data or Path(os.environ.get("FORERUN_DATA", "../shared/data"))
     rows, robots = (tuple(filter(None, (names or "").split(","))) for names in (only, robot))

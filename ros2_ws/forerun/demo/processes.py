@@ -47,6 +47,11 @@ class NodeProcess:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
 
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid
+
     def check(self) -> None:
         """Raises ForerunError with the end of its log where the node has died."""
         code = self._process.poll()

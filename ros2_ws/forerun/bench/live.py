@@ -1,0 +1,204 @@
+"""The live loop: what a trainer that trains on the same cores costs the control loop, and whether it grows in hours.
+
+- **loop**: the cartpole's ready bundle at its 50 Hz on a foreign robot in real time: alone, and with a trainer that begins its
+  next training as soon as the last one has ended. In turns; rows are medians.
+- **endurance**: minutes of simulated time in lockstep with a small quota: memory of the trainer and of its trainings, and what
+  they keep on the disk, a row a simulated minute.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from forerun.bench.load import may_have
+from forerun.bench.loop import PRIORITY, loop_figures, wait
+from forerun.bench.records import Measurement, Options, Row, need_ros
+from forerun.demo.live import own_domain
+from forerun.demo.processes import NodeProcess
+from forerun_sim.errors import ForerunError
+
+ROBOT = "cartpole"
+RATE = 50
+KINDS: dict[str, Mapping[str, Any] | None] = {"alone": None, "training": {"every": 1.0, "piece": 1.0}}
+"""Parameters of the trainer; None: there is none."""
+COLLECTED = 10.0
+"""Seconds before the measurement in which the trainer gets something to train on."""
+MINUTES = 10
+QUOTA = 0.25
+"""Megabytes: ten minutes of cartpole are 0.6."""
+_PATIENCE = 1500.0
+
+
+def measure(options: Options) -> Measurement:
+    """Period errors with and without a trainer, and memory and disk over simulated minutes."""
+    need_ros()
+    chosen, rows = options.chosen(["loop", "endurance"]), []
+    if "loop" in chosen:
+        rows += _loop(options)
+    if "endurance" in chosen:
+        options.note(f"live: {MINUTES} simulated minutes in lockstep")
+        rows += _endurance(options.work / "endurance", options.seeds[0])
+    settings = {"seconds": options.seconds, "turns": len(options.seeds), "minutes": MINUTES, "quota_mb": QUOTA, "robot": ROBOT}
+    return Measurement("live", rows, settings)
+
+
+# The loop's deadlines --------------------------------------------------------------------------------------------------------
+
+
+def _loop(options: Options) -> list[Row]:
+    priorities = (0, PRIORITY) if may_have(PRIORITY) else (0,)
+    taken: dict[tuple[str, int], list[Row]] = {}
+    for turn in options.seeds:
+        for priority in priorities:
+            for kind, trainer in KINDS.items():
+                options.note(f"live: {options.seconds:g} s {kind}, priority {priority}, turn {turn + 1} of {len(options.seeds)}")
+                folder = options.work / f"{kind}-{priority}-{turn}"
+                taken.setdefault((kind, priority), []).append(_turn(folder, trainer, priority, turn, options.seconds))
+    common = {"part": "loop", "rate_hz": RATE}
+    return [{"kind": kind, "priority": priority, **common, **_medians(rows)} for (kind, priority), rows in taken.items()]
+
+
+def _turn(folder: Path, trainer: Mapping[str, Any] | None, priority: int, seed: int, seconds: float) -> Row:
+    stats, learning = folder / "controller.json", folder / "learning"
+    plant = {"robot": ROBOT, "engine": "mujoco", "randomize": False, "seed": seed, "realtime_priority": max(priority - 5, 0)}
+    control = {"bundle": ROBOT, "autostart": True, "stats_file": str(stats), "seed": seed, "realtime_priority": priority}
+    learn: dict[str, Any] = {"bundle": ROBOT, "folder": str(learning), "seed": seed, **(trainer or {})}
+    with own_domain(), NodeProcess("simulator", folder, plant) as simulator:
+        with NodeProcess("controller", folder, control) as controller:
+            if trainer is None:
+                wait(COLLECTED + seconds, simulator, controller)
+            else:
+                with NodeProcess("trainer", folder, learn) as node:
+                    used = _watch(COLLECTED + seconds, simulator, controller, node)
+                    trained = _verdicts(learning)
+        if not stats.exists():
+            raise ForerunError(f"the controller left no figures; the end of its log:\n{controller.tail()}")
+    figures: dict[str, Any] = json.loads(stats.read_text())
+    begun, ended, promoted = (0, 0, 0) if trainer is None else trained
+    counts: dict[str, str | int | float] = {
+        "trainings_begun": begun,
+        "trainings": ended,
+        "promoted": promoted,
+        "swaps": figures["swaps"],
+    }
+    if trainer is not None:
+        counts["training_cpu_share"] = round(used, 3)
+    return loop_figures(figures, RATE, seconds) | counts
+
+
+def _watch(seconds: float, simulator: NodeProcess, controller: NodeProcess, trainer: NodeProcess) -> float:
+    """Waits; which share of a core the trainings used in the second half."""
+    used: dict[int, float] = {}
+    wait(seconds / 2, simulator, controller, trainer)
+    before = {child: _cpu(child) for child in _children(trainer.pid)}
+    deadline = time.monotonic() + seconds / 2
+    while time.monotonic() < deadline:
+        wait(0.2, simulator, controller, trainer)
+        used |= {child: max(_cpu(child), used.get(child, 0.0)) for child in _children(trainer.pid)}
+    return sum(value - before.get(child, 0.0) for child, value in used.items()) / (seconds / 2)
+
+
+def _medians(rows: list[Row]) -> Row:
+    """Of each figure; the largest of a turn as well where that is what counts."""
+    medians: dict[str, str | int | float] = {
+        name: round(statistics.median(float(row[name]) for row in rows if name in row), 3) for row in rows for name in row
+    }
+    worst = {f"{name}_worst": max(float(row[name]) for row in rows) for name in ("period_error_p99_ms", "missed")}
+    return medians | worst
+
+
+def _verdicts(learning: Path) -> tuple[int, int, int]:
+    """Trainings that began, that came to a verdict, and that were promoted."""
+    records = learning / "records.json"
+    begun = json.loads(records.read_text())["generation"] if records.exists() else 0
+    found = [json.loads(path.read_text()) for path in (learning / "bundles").glob("*.verdict.json")]
+    return begun, len(found), sum(verdict["promoted"] for verdict in found)
+
+
+# Memory and disk -------------------------------------------------------------------------------------------------------------
+
+
+def _endurance(folder: Path, seed: int) -> list[Row]:
+    learning = folder / "learning"
+    plant = {"robot": ROBOT, "engine": "mujoco", "randomize": False, "seed": seed, "lockstep": True}
+    control = {"bundle": ROBOT, "autostart": True, "seed": seed, "lockstep": True}
+    learn = {"bundle": ROBOT, "folder": str(learning), "command_stamped": "controller/command_stamped", "quota": QUOTA}
+    rows: list[Row] = []
+    began, largest = time.monotonic(), 0.0
+    with (
+        own_domain(),
+        NodeProcess("simulator", folder, plant) as simulator,
+        NodeProcess("trainer", folder, learn) as trainer,
+        NodeProcess("controller", folder, control) as controller,
+    ):
+        while len(rows) < MINUTES:
+            wait(0.5, simulator, trainer, controller)
+            largest = max(largest, sum(_memory(child) for child in _children(trainer.pid)))
+            if _simulated(learning) >= 60.0 * (len(rows) + 1):
+                rows.append(_row(learning, trainer.pid, 60 * (len(rows) + 1), time.monotonic() - began, largest))
+            if time.monotonic() - began > _PATIENCE:
+                raise ForerunError(f"{len(rows)} of {MINUTES} minutes in {_PATIENCE:g} s; the trainer's log:\n{trainer.tail()}")
+    return rows
+
+
+def _row(learning: Path, trainer: int, simulated: int, wall: float, largest: float) -> Row:
+    begun, ended, promoted = _verdicts(learning)
+    return {
+        "part": "endurance",
+        "simulated_s": simulated,
+        "wall_s": round(wall, 1),
+        "trainer_mb": round(_memory(trainer), 1),
+        "largest_training_mb": round(largest, 1),
+        "trials_kb": round(_bytes((learning / "trials").glob("*")) / 1024, 1),
+        "bundles_mb": round(_bytes((learning / "bundles").rglob("*")) / 2**20, 2),
+        "trainings_begun": begun,
+        "trainings": ended,
+        "promoted": promoted,
+    }
+
+
+def _simulated(learning: Path) -> float:
+    """Seconds that the newest piece stands for; one has ten."""
+    numbers = [int(path.stem) for path in (learning / "trials").glob("*.piece")]
+    return 10.0 * max(numbers, default=0)
+
+
+def _children(process: int) -> list[int]:
+    try:
+        return [int(number) for number in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _cpu(process: int) -> float:
+    """Seconds of processor time; 0 of a process that has ended."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _memory(process: int) -> float:
+    """Resident memory [MiB]; 0 of a process that has ended."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((float(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")), 0.0)
+
+
+def _bytes(paths: Iterable[Path]) -> int:
+    total = 0
+    for path in paths:
+        try:
+            total += path.stat().st_size if path.is_file() else 0
+        except OSError:
+            continue
+    return total
