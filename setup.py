@@ -93,6 +93,7 @@ setup(
             "controller = forerun.nodes.controller:main",
             "recorder = forerun.nodes.recorder:main",
             "guard = forerun.nodes.guard:main",
+            "player = forerun.nodes.player:main",
             "trainer = forerun.nodes.trainer:main",
         ]
     },

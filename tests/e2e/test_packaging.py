@@ -90,7 +90,8 @@ def test_colcon_builds_what_ros2_run_and_ros2_launch_find(source: Path, tmp_path
     (workspace / "src" / "forerun").symlink_to(source)
     subprocess.run(["colcon", "build"], cwd=workspace, check=True, capture_output=True)
     install = workspace / "install" / "forerun"
-    assert {path.name for path in (install / "lib/forerun").iterdir()} == {"forerun", "simulator", "controller", "recorder"}
+    nodes = {"simulator", "controller", "recorder", "guard", "trainer", "player"}
+    assert {path.name for path in (install / "lib/forerun").iterdir()} == {"forerun", *nodes}
     assert (install / "share/ament_index/resource_index/packages/forerun").is_file()
     assert (install / "share/forerun/launch/controller.launch.py").is_file()
     assert (install / "share/forerun/robots/cartpole/robot.yaml").is_file()

@@ -5,14 +5,18 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import numpy as np
+import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import QoSProfile
 
+from forerun.bags import load_trials
 from forerun.training.store import trials_of
 from forerun_models.bundle import load
 from support.probe import Probe, probing
 from support.processes import Process, Processes
 from support.quick_bundle import quick_bundle
+from support.stream import SPEC, as_bag, recording
 
 
 class Watch:
@@ -90,3 +94,26 @@ def test_a_trainer_that_is_killed_loses_no_trial_and_its_bundle_is_swapped_in(
         assert trainer.wait() == 0
     kept = trials_of(folder / "trials", range(10_000))
     assert max(len(trial) for trial in kept) > 25, "pieces of one trial and role are put together"
+
+
+def test_a_bag_that_is_played_gives_the_trials_that_it_holds(processes: Processes, domain: int, tmp_path: Path) -> None:
+    """Also where it is played fast: commands, which have no stamps, find their places between the states."""
+    bag = as_bag(tmp_path / "bag", recording(np.random.default_rng(0), noise=0.0))
+    settings = {"bundle": str(quick_bundle(tmp_path / "bundle")), "folder": str(tmp_path / "learning"), "every": 1e6}
+    trainer = processes.node("trainer", **settings)
+    player = processes.node("player", uri=str(bag), rate=4.0, publish_clock=True)
+    assert player.wait(60) == 0, player.output
+    trainer.send(signal.SIGINT)
+    assert trainer.wait() == 0, trainer.output
+    expected = load_trials(bag, SPEC, note=lambda text: None)
+    # Each is shorter than a piece.
+    trials = trials_of(tmp_path / "learning" / "trials", range(10))
+    assert [trial.meta.get("id") for trial in trials] == [trial.meta.get("id") for trial in expected]
+    for trial, other in zip(trials, expected, strict=True):
+        assert abs(len(trial) - len(other)) <= 1 and len(trial) > 100
+        assert trial.start == pytest.approx(other.start, abs=1.5 * trial.period)
+        at, known = (one.start + one.period * np.arange(len(one)) for one in (trial, other))
+        both = (at >= known[0]) & (at <= known[-2])
+        for name, tolerance in (("states", 0.02), ("actions", 0.2)):
+            there = np.stack([np.interp(at[both], known, column) for column in getattr(other, name).T], axis=1)
+            np.testing.assert_allclose(getattr(trial, name)[both], there, atol=tolerance)

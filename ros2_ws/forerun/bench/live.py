@@ -60,7 +60,7 @@ def _loop(options: Options) -> list[Row]:
                 options.note(f"live: {options.seconds:g} s {kind}, priority {priority}, turn {turn + 1} of {len(options.seeds)}")
                 folder = options.work / f"{kind}-{priority}-{turn}"
                 taken.setdefault((kind, priority), []).append(_turn(folder, trainer, priority, turn, options.seconds))
-    common = {"part": "loop", "rate_hz": RATE}
+    common: Row = {"part": "loop", "rate_hz": RATE}
     return [{"kind": kind, "priority": priority, **common, **_medians(rows)} for (kind, priority), rows in taken.items()]
 
 

@@ -67,35 +67,33 @@ class _Trial:
 
 @dataclass
 class _Waiting:
-    """Messages of one topic: position among all, receive time and stamp [ns], values."""
+    """Messages of one topic: receive time and stamp [ns], values."""
 
-    order: deque[int] = field(default_factory=lambda: deque(maxlen=_MOST))
     received: deque[int] = field(default_factory=lambda: deque(maxlen=_MOST))
     stamp: deque[int] = field(default_factory=lambda: deque(maxlen=_MOST))
     values: deque[Floats] = field(default_factory=lambda: deque(maxlen=_MOST))
 
     def __len__(self) -> int:
-        return len(self.order)
+        return len(self.received)
 
-    def add(self, order: int, received: int, stamp: int, values: Floats) -> None:
-        for column, value in ((self.order, order), (self.received, received), (self.stamp, stamp)):
-            column.append(value)
+    def add(self, received: int, stamp: int, values: Floats) -> None:
+        self.received.append(received)
+        self.stamp.append(stamp)
         self.values.append(values)
 
     def drop(self, count: int) -> None:
         """Forgets the oldest ``count``."""
         for _ in range(min(count, len(self))):
-            for column in (self.order, self.received, self.stamp, self.values):
+            for column in (self.received, self.stamp, self.values):
                 column.popleft()
 
-    def arrays(self, width: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], Floats]:
-        numbers = (np.array(column, np.int64) for column in (self.order, self.received, self.stamp))
-        order, received, stamp = numbers
-        return order, received, stamp, np.array(self.values, np.float64).reshape(len(self), width)
+    def arrays(self, width: int) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+        received, stamp = (np.array(column, np.int64) for column in (self.received, self.stamp))
+        return received, stamp, np.array(self.values, np.float64).reshape(len(self), width)
 
 
 class Collector:
-    """Takes messages in the order of their arrival; not thread-safe.
+    """Takes the messages of each topic in the order of their arrival; not thread-safe.
 
     Args:
         spec: the robot; gives joints, actuated joints and the control rate.
@@ -114,7 +112,6 @@ class Collector:
         self._trial: _Trial | None = None
         self._said: dict[str, Any] = {}
         self._part = 0
-        self._count = 0
         self.notes: deque[str] = deque(maxlen=20)
 
     # Messages ----------------------------------------------------------------------------------------------------------
@@ -130,8 +127,7 @@ class Collector:
         values = np.concatenate(self._reader.read(names, position, velocity))
         if len(self._states) and (step := (stamp or received) - (self._states.stamp[-1] or self._states.received[-1])) > 0:
             self._steps.append(step)
-        self._count += 1
-        self._states.add(self._count, received, stamp, values)
+        self._states.add(received, stamp, values)
 
     def add_command(self, received: int, values: Sequence[float], stamp: int = 0) -> None:
         """A command [A] in the order of the actuated joints.
@@ -145,8 +141,7 @@ class Collector:
             raise InputError(
                 f"commands: {command.tolist()}; robot '{self._spec.name}' takes a finite number for each of: {names}"
             )
-        self._count += 1
-        self._commands.add(self._count, received, stamp, command)
+        self._commands.add(received, stamp, command)
 
     def add_trial(self, received: int, text: str) -> None:
         """A ``trial`` message: another trial begins."""
@@ -155,8 +150,7 @@ class Collector:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
             self.notes.append(f"a message on trial is no JSON ({error}); it starts a trial without a name")
-        self._count += 1
-        self._markers.append(Marker(self._count, received, data if isinstance(data, dict) and data else {"id": ""}))
+        self._markers.append(Marker(received, received, data if isinstance(data, dict) and data else {"id": ""}))
 
     @property
     def waiting(self) -> int:
@@ -199,7 +193,7 @@ class Collector:
             goes_on = number == len(segments) - 1 and not (all or silent)
             out += self._rows(states, commands, segment, goes_on)
         # After a silence, what was announced last begins with the next state.
-        coming = [marker for marker in self._markers if silent and marker.order > self._states.order[-1]]
+        coming = [marker for marker in self._markers if silent and marker.received > self._states.received[-1]]
         if all or silent:
             out += self._end()
             self._forget()
@@ -207,19 +201,22 @@ class Collector:
         return _merged(out)
 
     def _signals(self) -> tuple[States, Commands]:
-        """What waits, as it would come out of a bag."""
+        """What waits, as it would come out of a bag.
+
+        When it arrived is its place among all: a node that had to wait takes what came meanwhile topic by topic.
+        """
         size = len(self._spec.joints)
-        order, received, stamps, values = self._states.arrays(2 * size)
+        received, stamps, values = self._states.arrays(2 * size)
         time, stamped = stamp_or_receipt(stamps, received, "joint_states", [])
         position, velocity, none = values[:, :size], values[:, size:], np.zeros(size, bool)
-        states = States("joint_states", order, received, time, position, velocity, None, none, stamped)
-        order, received, stamps, values = self._commands.arrays(self._spec.action_size)
+        states = States("joint_states", received, received, time, position, velocity, None, none, stamped)
+        received, stamps, values = self._commands.arrays(self._spec.action_size)
         time, stamped = stamp_or_receipt(stamps, received, "commands", [])
-        return states, Commands("commands", order, received, time, values, stamped)
+        return states, Commands("commands", received, received, time, values, stamped)
 
     def _young(self, marker: Marker) -> bool:
         """Whether states of the trial before may still be on their way."""
-        after = sum(order > marker.order for order in list(self._states.order)[-IN_FLIGHT:])
+        after = sum(received > marker.received for received in list(self._states.received)[-IN_FLIGHT:])
         return after < IN_FLIGHT and marker.received > self._states.received[-1] - SETTLE * 1e9
 
     def _rows(self, states: States, commands: Commands, segment: Segment, goes_on: bool) -> list[Rows]:
