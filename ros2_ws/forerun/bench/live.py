@@ -60,8 +60,10 @@ def _loop(options: Options) -> list[Row]:
                 options.note(f"live: {options.seconds:g} s {kind}, priority {priority}, turn {turn + 1} of {len(options.seeds)}")
                 folder = options.work / f"{kind}-{priority}-{turn}"
                 taken.setdefault((kind, priority), []).append(_turn(folder, trainer, priority, turn, options.seconds))
-    common: Row = {"part": "loop", "rate_hz": RATE}
-    return [{"kind": kind, "priority": priority, **common, **_medians(rows)} for (kind, priority), rows in taken.items()]
+    return [
+        {"kind": kind, "priority": priority, "part": "loop", "rate_hz": RATE, **_medians(rows)}
+        for (kind, priority), rows in taken.items()
+    ]
 
 
 def _turn(folder: Path, trainer: Mapping[str, Any] | None, priority: int, seed: int, seconds: float) -> Row:

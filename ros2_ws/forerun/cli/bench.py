@@ -74,7 +74,7 @@ def command(
     only: Annotated[
         str | None,
         typer.Option(
-            help="Rows of planner, simulator, identify, agents, efficiency, logs, ablation, transfer (names), loop (rates).",
+            help="Rows of planner, simulator, identify, agents, efficiency, logs, ablation, transfer, live (names), loop (Hz).",
             show_default=False,
         ),
     ] = None,
@@ -98,7 +98,7 @@ def command(
     runs the whole loop, minutes a seed; pets trains and runs PETS' setting of the cartpole, half an hour; sac lets agents learn
     beside Stable-Baselines3's, half an hour. Only when asked for by name: ablation trains the double pendulum's recipe in many
     variants, an hour; transfer fine-tunes on foreign robots, a quarter of an hour a robot and seed; efficiency lets mpc learn in
-    dm_control, minutes a task and seed; live runs the live loop for ten minutes of the robot's time. all leaves out what is not on
+    dm_control, minutes a task and seed; live runs the live loop for ten minutes of a robot's time. all leaves out what is not on
     this machine, and says so.
 
     \b
