@@ -245,18 +245,24 @@ class Recipe(Strict):
         return self.model_dump(mode="json")
 
 
-def load_recipe(name_or_path: str | Path | None, robot: str) -> Recipe:
-    """The recipe at a path, or shipped under that name, or the one called like the robot, or the defaults.
+def load_recipe(name_or_path: str | Path | None, robot: str, folder: Path | None = None) -> Recipe:
+    """The recipe at a path, or shipped under that name; without one ``own_recipe``, or the defaults.
 
     Raises:
         InputError: no such recipe, or a key is wrong; the message names the file and the key.
     """
     if name_or_path is None:
-        shipped = resources.available("recipes")
-        if robot not in shipped:
+        name_or_path = own_recipe(robot, folder)
+        if name_or_path is None:
             return Recipe(robot=robot)
-        name_or_path = shipped[robot]
     path = Path(name_or_path)
     if not path.exists() and not path.suffix:
         path = resources.find("recipes", str(name_or_path))
     return validate(Recipe, load_yaml(path), path)
+
+
+def own_recipe(robot: str, folder: Path | None) -> Path | None:
+    """The recipe.yaml in the robot's ``folder``, or the shipped one that is called like the ``robot``."""
+    if folder is not None and (folder / "recipe.yaml").is_file():
+        return folder / "recipe.yaml"
+    return resources.available("recipes").get(robot)

@@ -53,7 +53,7 @@ def command(
     force: Annotated[bool, typer.Option("--force", help="Replace the folder if it exists.")] = False,
     json: JsonOption = None,
 ) -> None:
-    """Write a folder with a commented robot.yaml for a URDF, the URDF itself, and its meshes.
+    """Write a folder with a commented robot.yaml and recipe.yaml for a URDF, the URDF itself, and its meshes.
 
     Joints, limits, rates, a first task and careful safety are filled in; what the URDF does not say is guessed, and said to be a
     guess. The robot is simulated for a moment before anything is written.
@@ -91,7 +91,7 @@ def command(
 
 def _tell(made: Drafted, out: Console) -> None:
     out.print(f"[bold]{made.name}[/]: {len(made.joints)} joints, {len(made.driven)} of them driven; tried out in simulation")
-    out.print(f"{made.folder}: robot.yaml, {made.name}.urdf, {made.meshes} meshes and textures", markup=False)
+    out.print(f"{made.folder}: robot.yaml, recipe.yaml, {made.name}.urdf, {made.meshes} meshes and textures", markup=False)
     for change in made.changes:
         out.print(f"  changed in the copy of the URDF: {change}", markup=False)
     if made.guesses:

@@ -79,7 +79,7 @@ def command(
     runs = collect(
         spec,
         episodes=episodes,
-        task=task,
+        task=task or next(iter(spec.tasks), None),
         seed=seed,
         engine=engine.value,
         randomize=randomize,

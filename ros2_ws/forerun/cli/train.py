@@ -20,7 +20,10 @@ def command(
     bags: Annotated[list[Path], typer.Argument(help="Bags to learn from, simulated or real.", show_default=False)],
     robot: Annotated[str, typer.Option(help="Name, folder or robot.yaml of the robot.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder of the run.", show_default=False)],
-    recipe: Annotated[str | None, typer.Option(help="Name or path of a recipe; the one called like the robot if absent.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Name or path of a recipe; the robot's own recipe.yaml, or the one called like it, if absent."),
+    ] = None,
     held_out: Annotated[
         list[Path] | None, typer.Option("--hold-out", help="Bags for early stopping; else some trials are held out.")
     ] = None,
@@ -37,17 +40,16 @@ def command(
 
     from forerun.bags import load_trials
     from forerun.bags.quality import warnings
-    from forerun_models.recipe import load_recipe
+    from forerun_models.recipe import load_recipe, own_recipe
     from forerun_models.training.curves import Curves
     from forerun_models.training.run import train
     from forerun_models.training.schedule import choose
-    from forerun_sim.resources import available
 
     if threads is not None:
         torch.set_num_threads(threads)
     console = Console(stderr=True)
     spec = load_robot(robot)
-    settings = load_recipe(recipe, spec.name)
+    settings = load_recipe(recipe, spec.name, spec.folder)
     notes: list[str] = []
     trials = load_trials(bags, spec, note=notes.append, quality=True)
     kept = load_trials(held_out, spec, note=notes.append) if held_out else None
@@ -55,7 +57,7 @@ def command(
         console.print(f"[yellow]note:[/] {text}")
     for text in warnings(trials, spec):
         console.print(f"[yellow]warning:[/] {escape(text)}")
-    if recipe is None and spec.name not in available("recipes"):
+    if recipe is None and own_recipe(spec.name, spec.folder) is None:
         choice = choose(sum(len(trial) for trial in trials))
         settings = choice.settings(settings)
         console.print(f"no recipe for {spec.name}: the default one, kind {choice.kind}: {choice.reason}")

@@ -57,7 +57,7 @@ def run_demo(settings: Settings, say: Say, on_epoch: Callable[[Epoch, int], None
         ForerunError: a step failed.
     """
     robot = load_robot(settings.robot)
-    recipe = load_recipe(settings.recipe, robot.name)
+    recipe = load_recipe(settings.recipe, robot.name, robot.folder)
     task = TaskFunction(robot, recipe.task)
     _clear(settings.out)
     clock = _Clock()

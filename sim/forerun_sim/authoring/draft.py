@@ -29,6 +29,8 @@ from forerun_sim.urdf import Urdf, UrdfJoint
 from forerun_sim.urdf_checks import inertia_about
 
 _RATE, _PHYSICS = 50, 1000
+_GENTLE = 0.25
+"""Seconds to full speed that a first task allows."""
 _UNITS = {"prismatic": ("m", "N"), "revolute": ("rad", "N m"), "continuous": ("rad", "N m")}
 GUESS = "GUESS"
 _WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
@@ -242,10 +244,12 @@ class Draft:
         upright = [
             _term("quadratic", f"position:base_{part}", weight=2.0) for part in ("roll", "pitch") if self.base == "floating"
         ]
+        gentle = self._command_limits()
         lines = [
             "tasks:",
             "  hold: # stay in the posture in which the joints wait",
             "    duration: 5.0 # s",
+            *gentle,
             "    initial_position:",
         ]
         lines += [*start, "    terms:", *kept, *upright, *still, *costs, "    success:"]
@@ -254,11 +258,25 @@ class Draft:
             return "tasks: {} # no joint is driven\n"
         link, chain = tip(self.urdf, self._drives.interface)
         if self.base == "fixed" and len(chain) >= 3 and not self._looks_mobile():
-            lines += self._reach(link, chain, start, still, costs)
+            lines += self._reach(link, chain, [*gentle, "    initial_position:", *start], still, costs)
         return "\n".join(lines) + "\n"
 
+    def _command_limits(self) -> list[str]:
+        """Drives are often much stronger than a task needs; then trials and plans whirl the robot about."""
+        wanted = {}
+        for name, kind in self._drives.interface.items():
+            load = self._loads[name]
+            enough = rounded(2.5 * load.weight + load.inertia * self._velocities[name] / _GENTLE)
+            if kind == "effort" and self.base == "fixed" and 0.0 < enough < self._efforts[name]:
+                wanted[_text(name)] = f"[{-enough:g}, {enough:g}]"
+        if not wanted:
+            return []
+        note = self._note("tasks", "command limits, 2.5 times the weight, and full speed in a quarter of a second")
+        return [f"    command_limits: {{ {', '.join(f'{name}: {limits}' for name, limits in wanted.items())} }} # {note}"]
+
     def _reach(self, link: str, chain: tuple[str, ...], start: list[str], still: list[str], costs: list[str]) -> list[str]:
-        """A goal for the tip that can be reached: where it is after each joint of its chain moved by a tenth of its range."""
+        """A goal for the tip that can be reached: where it is after each joint of its chain moved by a tenth of its range.
+        ``start``: the lines of limits and initial positions."""
         names = self.urdf.movable
         position = np.array([home(self.urdf.joints[name]) for name in names])
         for name in chain:
@@ -271,7 +289,6 @@ class Draft:
             f"  reach: # bring link '{link}' to a place; a goal is an input of the planner and may change at any time",
             "    duration: 5.0 # s",
             f"    goal: {{ names: [x, y, z], default: [{shown}] }} # m, in the frame of the base",
-            "    initial_position:",
             *start,
             "    terms:",
             f"      - {{ kind: distance, link: {_text(link)}, goal: 0, weight: 1.0 }}",

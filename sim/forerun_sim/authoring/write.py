@@ -1,4 +1,4 @@
-"""From a URDF to a robot's folder: URDF and meshes copied, robot.yaml drafted, the whole tried out, then put in place at once."""
+"""From a URDF to a robot's folder: URDF and meshes copied, robot.yaml and recipe drafted, all tried out, put in place."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forerun_sim.authoring.draft import Draft, robot_name
+from forerun_sim.authoring.recipe import recipe_text
 from forerun_sim.authoring.repair import repair_bodies
 from forerun_sim.authoring.source import copy_meshes, read_source
 from forerun_sim.authoring.trial import try_out
@@ -45,7 +46,7 @@ def new_robot(
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Drafted:
-    """Writes the folder ``out`` with a robot.yaml for ``urdf``, the URDF itself, and its meshes.
+    """Writes the folder ``out`` with a robot.yaml and a recipe.yaml for ``urdf``, the URDF itself, and its meshes.
 
     Args:
         urdf: the robot; meshes are found as PyBullet finds them, and in ROS packages.
@@ -105,10 +106,13 @@ def _refuse_precious(out: Path, urdf: Path, overwrite: bool) -> None:
 
 
 def _settle(draft: Draft, folder: Path, progress: Callable[[str], None]) -> None:
-    """Writes robot.yaml with the slowest physics rate at which randomized episodes stay stable."""
+    """Writes recipe.yaml, and robot.yaml with the slowest physics rate at which randomized episodes stay stable."""
     while True:
         (folder / "robot.yaml").write_text(draft.text(), encoding="utf-8")
-        load_robot(folder)
+        robot = load_robot(folder)
+        if robot.tasks:
+            text = recipe_text(robot.name, next(iter(robot.tasks)), robot.control.rate)
+            (folder / "recipe.yaml").write_text(text, encoding="utf-8")
         progress(f"trying out, physics at {draft.physics_rate} Hz")
         if try_out(folder):
             return

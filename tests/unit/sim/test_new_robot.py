@@ -14,7 +14,9 @@ import pytest
 from tests.support.urdfs import ARM, binary_stl, text_stl, write_arm
 from typer.testing import CliRunner, Result
 
+from forerun.bags import load_trials
 from forerun.cli.app import app
+from forerun_models.recipe import load_recipe
 from forerun_sim.authoring import new_robot
 from forerun_sim.engines.bullet_portrait import portrait
 from forerun_sim.errors import ForerunError, InputError
@@ -62,6 +64,19 @@ def test_what_the_urdf_says_is_filled_in_and_the_rest_is_said_to_be_a_guess(arm:
     assert "GUESS" in text and "effort: 40 # N m\n" in text
     for told in ("forerun inspect", "forerun simulate", "forerun train", "guesses", "slew"):
         assert told in shown.output
+
+
+def test_a_first_task_and_a_first_recipe_are_gentle_and_are_what_the_commands_take(mine: Path, tmp_path: Path) -> None:
+    spec = load_robot(mine)
+    lower, upper = spec.action_limits("hold")
+    efforts = np.array([joint.effort for joint in spec.joints])
+    assert (upper < 0.7 * efforts).all() and (lower == -upper).all(), "far stronger than it is heavy"
+    recipe = load_recipe(None, spec.name, spec.folder)
+    assert recipe == load_recipe(mine / "recipe.yaml", spec.name) and recipe.task == "hold"
+    assert recipe.planner.samples * recipe.planner.iterations < 200, "plans come in time on one core"
+    assert run("simulate", mine, "--episodes", 3, "--steps", 40, "--out", tmp_path / "bag").exit_code == 0
+    actions = np.concatenate([trial.actions for trial in load_trials([tmp_path / "bag"], spec)])
+    assert (np.abs(actions) <= upper + 1e-6).all()
 
 
 def test_the_new_folder_stands_alone(arm: Path, tmp_path: Path) -> None:

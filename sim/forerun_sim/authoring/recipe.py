@@ -1,0 +1,34 @@
+"""The text of a first recipe for a drafted robot: how `forerun train` learns it, in sizes whose plans come in time."""
+
+from __future__ import annotations
+
+_TEXT = """# How `forerun train` learns {name}, and how its bundles plan, without --recipe. Drafted by `forerun new-robot`:
+# minutes of training on one core, plans in about 8 ms; `forerun doctor --bundle` says whether they come in time.
+robot: {name}
+task: {task} # the task that is exported; `forerun export --task` makes bundles of others
+model: {{ members: 5, elites: 3, hidden: 64, layers: 2 }}
+training:
+  batch: 256
+  steps_per_epoch: 150
+  phases: # one step, then more and more of them in the model's own predictions
+    - {{ epochs: 6, horizon: 1 }}
+    - {{ epochs: 8, horizon: 8 }}
+    - {{ epochs: 6, horizon: 20 }}
+  learning_rate: 2.0e-3
+  patience: 8
+planner: {{ horizon: 25, samples: 64, iterations: 2, elites: 8 }} # {seconds:g} s ahead
+finetuning:
+  real_fraction: 0.6 # of each batch
+  training:
+    batch: 128
+    steps_per_epoch: 60
+    phases: [{{ epochs: 12, horizon: 10 }}]
+    learning_rate: 5.0e-4
+    patience: 6
+"""
+_HORIZON = 25
+
+
+def recipe_text(name: str, task: str, rate: float) -> str:
+    """recipe.yaml of the robot ``name``, controlled at ``rate`` [Hz]."""
+    return _TEXT.format(name=name, task=task, seconds=_HORIZON / rate)
