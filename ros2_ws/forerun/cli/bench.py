@@ -53,10 +53,13 @@ class Subject(str, Enum):
     logs = "logs"
     ablation = "ablation"
     transfer = "transfer"
+    arms = "arms"
     deployment = "deployment"
     demo = "demo"
 
 
+_BY_NAME = (Subject.ablation, Subject.transfer, Subject.arms, Subject.efficiency, Subject.live)
+"""Measured only when asked for by name."""
 _MODULES = {Subject.logs: "double_pendulum"}
 """Where the file is not called like the subject."""
 
@@ -82,7 +85,7 @@ def command(
     keep: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of pets', sac's, efficiency's, transfer's and the logs' work; a stopped run goes on there.",
+            help="Folder of pets', sac's, efficiency's, transfer's, arms' and the logs' work; a stopped run goes on there.",
             show_default=False,
         ),
     ] = None,
@@ -97,9 +100,9 @@ def command(
     identify fits simulators, a quarter of an hour; deployment lets agents learn and runs them over ROS 2, minutes a row; demo
     runs the whole loop, minutes a seed; pets trains and runs PETS' setting of the cartpole, half an hour; sac lets agents learn
     beside Stable-Baselines3's, half an hour. Only when asked for by name: ablation trains the double pendulum's recipe in many
-    variants, an hour; transfer fine-tunes on foreign robots, a quarter of an hour a robot and seed; efficiency lets mpc learn in
-    dm_control, minutes a task and seed; live runs the live loop for ten minutes of a robot's time. all leaves out what is not on
-    this machine, and says so.
+    variants, an hour; transfer fine-tunes on foreign robots, a quarter of an hour a robot and seed; arms lets an arm of slow
+    servos follow a moving posture, minutes a seed; efficiency lets mpc learn in dm_control, minutes a task and seed; live runs
+    the live loop for ten minutes of a robot's time. all leaves out what is not on this machine, and says so.
 
     \b
     Example:
@@ -109,9 +112,7 @@ def command(
     from forerun.bench.records import Options, Unavailable, append, provenance
 
     terminal = console(json_file)
-    quick = [
-        one for one in Subject if one not in (Subject.all, Subject.ablation, Subject.transfer, Subject.efficiency, Subject.live)
-    ]
+    quick = [one for one in Subject if one is not Subject.all and one not in _BY_NAME]
     chosen = quick if subject is Subject.all else [subject]
     logs = data or Path(os.environ.get("FORERUN_DATA", "../shared/data"))
     rows, robots = (tuple(filter(None, (names or "").split(","))) for names in (only, robot))
