@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from forerun.training.pieces import read
 from forerun.training.store import SHARES, Entry
+from forerun_sim.errors import ForerunError
 
 
 def choose(entries: Mapping[int, Entry], newest: int, earlier: int) -> dict[str, list[int]]:
@@ -30,6 +33,17 @@ def choose(entries: Mapping[int, Entry], newest: int, earlier: int) -> dict[str,
     pieces = {role: [*new[role], *(spread[role] if role != "judge" else [])] for role in SHARES}
     pieces["earlier"] = spread["judge"]
     return {role: sorted(entry.number for entry in chosen) for role, chosen in pieces.items()}
+
+
+def everything(folder: Path) -> dict[str, list[int]]:
+    """All pieces in ``folder`` by their roles, as far as they can be read; nothing is changed, a trainer may go on there."""
+    pieces: dict[str, list[int]] = {role: [] for role in SHARES}
+    for path in sorted(folder.glob("*.piece")):
+        try:
+            pieces[read(path).header.role].append(int(path.stem))
+        except (ForerunError, KeyError, ValueError):
+            continue
+    return pieces
 
 
 def lacking(entries: Mapping[int, Entry], shortest: int) -> str:

@@ -15,7 +15,7 @@ from tests.support.quick_bundle import TUNING, other_bundle
 from tests.support.tiny_bundle import Body, Law, Model, tiny_bundle
 
 from forerun.training import learner as learner_module
-from forerun.training.choice import choose, lacking
+from forerun.training.choice import choose, everything, lacking
 from forerun.training.collect import Rows
 from forerun.training.job import Request
 from forerun.training.learner import Learner, Settings
@@ -304,3 +304,13 @@ def test_a_training_takes_the_newest_pieces_and_evenly_some_of_the_older_ones() 
     assert few == {"train": [2], "judge": [1], "stop": [3], "earlier": []}
     assert lacking({n: entries[n] for n in range(3)}, 50) == "no piece of 50 rows yet to stop"
     assert lacking({n: entries[n] for n in range(4)}, 50) == ""
+
+
+def test_what_a_trainer_collected_can_be_read_by_role_without_touching_it(tmp_path: Path, rig: Rig) -> None:
+    rig.live(4.25)
+    folder = rig.folder / "trials"
+    (folder / "00000099.piece").write_bytes(b"no piece")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    pieces = everything(folder)
+    assert pieces == {role: [n for n in range(9) if role_of(n) == role] for role in ("train", "judge", "stop")}
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
