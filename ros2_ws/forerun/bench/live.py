@@ -2,8 +2,8 @@
 
 - **loop**: the cartpole's ready bundle at its 50 Hz on a foreign robot in real time: alone, and with a trainer that begins its
   next training as soon as the last one has ended. In turns; rows are medians.
-- **endurance**: minutes of simulated time in lockstep with a small quota: memory of the trainer and of its trainings, and what
-  they keep on the disk, a row a simulated minute.
+- **endurance**: minutes of simulated time in lockstep with a small quota: memory of the trainer and of its trainings, what they
+  keep on the disk, and the newest candidate's prediction error beside its parent's, a row a simulated minute.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from forerun.bench.loop import PRIORITY, loop_figures, wait
 from forerun.bench.records import Measurement, Options, Row, need_ros
 from forerun.demo.live import own_domain
 from forerun.demo.processes import NodeProcess
+from forerun.lockstep import ANSWERS
 from forerun_sim.errors import ForerunError
 
 ROBOT = "cartpole"
@@ -32,7 +33,8 @@ COLLECTED = 10.0
 MINUTES = 10
 QUOTA = 0.25
 """Megabytes: ten minutes of cartpole are 0.6."""
-_PATIENCE = 1500.0
+EPISODE = 20.0
+"""Seconds of a trial."""
 
 
 def measure(options: Options) -> Measurement:
@@ -127,33 +129,44 @@ def _verdicts(learning: Path) -> tuple[int, int, int]:
 
 
 def _endurance(folder: Path, seed: int) -> list[Row]:
-    learning = folder / "learning"
-    plant = {"robot": ROBOT, "engine": "mujoco", "randomize": False, "seed": seed, "lockstep": True}
-    control = {"bundle": ROBOT, "autostart": True, "seed": seed, "lockstep": True}
-    learn = {"bundle": ROBOT, "folder": str(learning), "command_stamped": "controller/command_stamped", "quota": QUOTA}
+    from forerun.nodes.conductor import Conductor
+
+    learning, period = folder / "learning", 1.0 / RATE
+    plant = {"robot": ROBOT, "engine": "mujoco", "randomize": False, "seed": seed, "lockstep": True, "episode_seconds": EPISODE}
+    control = {"bundle": ROBOT, "seed": seed, "lockstep": True}
+    learn = {"bundle": ROBOT, "folder": str(learning), "command_stamped": ANSWERS, "quota": QUOTA}
     rows: list[Row] = []
     began, largest = time.monotonic(), 0.0
     with (
         own_domain(),
         NodeProcess("simulator", folder, plant) as simulator,
         NodeProcess("trainer", folder, learn) as trainer,
+        Conductor() as conductor,
         NodeProcess("controller", folder, control) as controller,
     ):
-        while len(rows) < MINUTES:
-            wait(0.5, simulator, trainer, controller)
+
+        def check() -> None:
+            nonlocal largest
+            for node in (simulator, trainer, controller):
+                node.check()
             largest = max(largest, sum(_memory(child) for child in _children(trainer.pid)))
-            if _simulated(learning) >= 60.0 * (len(rows) + 1):
-                rows.append(_row(learning, trainer.pid, 60 * (len(rows) + 1), time.monotonic() - began, largest))
-            if time.monotonic() - began > _PATIENCE:
-                raise ForerunError(f"{len(rows)} of {MINUTES} minutes in {_PATIENCE:g} s; the trainer's log:\n{trainer.tail()}")
+
+        conductor.transition("configure")
+        conductor.wait_for_listeners([ANSWERS], 2)
+        conductor.transition("activate")
+        for number in range(round(60 * MINUTES / EPISODE)):
+            conductor.play(ANSWERS, EPISODE - 0.5 * period, first=number == 0, check=check)
+            over = (number + 1) * EPISODE
+            if over % 60 == 0:
+                rows.append(_row(learning, trainer.pid, over, time.monotonic() - began, largest))
     return rows
 
 
-def _row(learning: Path, trainer: int, simulated: int, wall: float, largest: float) -> Row:
+def _row(learning: Path, trainer: int, simulated: float, wall: float, largest: float) -> Row:
     begun, ended, promoted = _verdicts(learning)
-    return {
+    row: dict[str, str | int | float] = {
         "part": "endurance",
-        "simulated_s": simulated,
+        "simulated_s": round(simulated),
         "wall_s": round(wall, 1),
         "trainer_mb": round(_memory(trainer), 1),
         "largest_training_mb": round(largest, 1),
@@ -163,12 +176,11 @@ def _row(learning: Path, trainer: int, simulated: int, wall: float, largest: flo
         "trainings": ended,
         "promoted": promoted,
     }
-
-
-def _simulated(learning: Path) -> float:
-    """Seconds that the newest piece stands for; one has ten."""
-    numbers = [int(path.stem) for path in (learning / "trials").glob("*.piece")]
-    return 10.0 * max(numbers, default=0)
+    verdicts = sorted((learning / "bundles").glob("*.verdict.json"))
+    if verdicts:
+        newest = json.loads(verdicts[-1].read_text())
+        row |= {f"{name}_error": round(newest[f"{name}_error"], 5) for name in ("parent", "candidate")}
+    return row
 
 
 def _children(process: int) -> list[int]:
