@@ -29,13 +29,11 @@ SEEDS = 3
 ROBOTS = ("cartpole", "pendulum")
 CURVES = ("fine-tuned", "scratch", "identified", "oracle", "changes")
 STAGES = (10, 30, 60, 300)
-"""Seconds of the plant's life after which is looked."""
-ALL = 60
-"""Up to here with every seed, beyond with the first alone."""
+"""Seconds of the plant's life after which is looked, as far as ``--seconds`` reaches."""
 FEW = (10, 60)
 """The same for what is dear: trainings from scratch and identifications."""
 SINCE = (10, 30)
-"""Seconds since a change after which the bundle is fine-tuned and looked at."""
+"""Seconds since a change after which the bundle is fine-tuned and looked at, until the return is back."""
 EPISODES = 3
 """Of each evaluation."""
 BEFORE = 60
@@ -67,18 +65,23 @@ def measure(options: Options) -> Measurement:
     rows: list[Row] = []
     bundles: dict[str, str] = {}
     for robot in robots:
-        setup = _setup(robot)
+        setup = _setup(robot, options.seconds)
         bundles[robot] = load(setup.zero_shot, robot=robot).digest[:12]
         rows += robot_rows(setup, curves, options)
     settings = {"engine": ENGINE, "seeds": list(options.seeds), "episodes": EPISODES, "first_episode": EVALUATED}
-    settings |= {"zero_shot": bundles, "stages": list(STAGES), "identification": IDENTIFICATION, "recovered": RECOVERED}
+    settings |= {
+        "zero_shot": bundles,
+        "stages": [stage for stage in STAGES if stage <= options.seconds],
+        "identification": IDENTIFICATION,
+        "recovered": RECOVERED,
+    }
     return Measurement("transfer", rows, settings | {"changes": {robot: changes(robot) for robot in robots}})
 
 
-def _setup(robot: str) -> Setup:
+def _setup(robot: str, longest: float) -> Setup:
     spec, bundle = load_robot(robot), bundle_folder(robot)
     task = spec.task(load(bundle, robot=robot).manifest.task)
-    return Setup(robot, bundle, task.duration, EPISODES, STAGES)
+    return Setup(robot, bundle, task.duration, EPISODES, tuple(stage for stage in STAGES if stage <= longest))
 
 
 def robot_rows(setup: Setup, curves: Sequence[str], options: Options) -> list[Row]:
@@ -99,9 +102,8 @@ def robot_rows(setup: Setup, curves: Sequence[str], options: Options) -> list[Ro
         zero = [lab.evaluate(setup.zero_shot) for lab in labs]
         rows.append(scale.row(setup, "fine-tuned", 0, zero))
         for stage in setup.stages:
-            chosen = labs if stage <= ALL else labs[:1]
-            found = [lab.evaluate(lab.tuned(stage)) for lab in chosen]
-            verdicts = [lab.verdict(stage) for lab in chosen]
+            found = [lab.evaluate(lab.tuned(stage)) for lab in labs]
+            verdicts = [lab.verdict(stage) for lab in labs]
             row = scale.row(setup, "fine-tuned", stage, found, zero)
             rows.append({**row, "promoted": sum(bool(verdict["promoted"]) for verdict in verdicts)})
     few = [stage for stage in setup.stages if stage in FEW]
@@ -125,20 +127,26 @@ def _pieces(setup: Setup, curves: Sequence[str]) -> int:
 def _recoveries(setup: Setup, labs: Sequence[Lab], scale: Scale, name: str, change: Mapping[str, Any]) -> list[Row]:
     """Rows by seconds since a change, on the ``scale`` of the plant before it; the first with the seconds until the return was
     back (-1: not within the last stage), by seed."""
-    found = [lab.recovery(name.replace(" ", "_"), change, lab.tuned(BEFORE), SINCE) for lab in labs]
     before = [mean(lab.evaluate(lab.tuned(BEFORE))["returns"]) for lab in labs]
-    back = [_recovered(one, scale, old) for one, old in zip(found, before, strict=True)]
+    margin = RECOVERED * (scale.best - scale.nothing)
+    found = [
+        lab.recovery(name.replace(" ", "_"), change, lab.tuned(BEFORE), SINCE, wanted=value - margin)
+        for lab, value in zip(labs, before, strict=True)
+    ]
+    back = [_recovered(one, value, margin) for one, value in zip(found, before, strict=True)]
     rows: list[Row] = []
     for stage in (0, *SINCE):
-        row = {**scale.row(setup, "changes", stage, [one[stage] for one in found]), "change": name}
-        rows.append(row | ({"recovery_s": " ".join(map(str, back))} if stage == 0 else {}))
+        there = [one[stage] for one in found if stage in one]
+        if there:
+            row = {**scale.row(setup, "changes", stage, there), "change": name}
+            rows.append(row | ({"recovery_s": " ".join(map(str, back))} if stage == 0 else {}))
     return rows
 
 
-def _recovered(found: Mapping[int, Mapping[str, Any]], scale: Scale, before: float) -> int:
-    """Seconds until the return was within ``RECOVERED`` of what it was before the change, or of the best since."""
+def _recovered(found: Mapping[int, Mapping[str, Any]], before: float, margin: float) -> int:
+    """Seconds until the return was within ``margin`` of what it was before the change, or of the best since."""
     returns = {stage: mean(one["returns"]) for stage, one in found.items()}
-    wanted = min(before, max(returns.values())) - RECOVERED * (scale.best - scale.nothing)
+    wanted = min(before, max(returns.values())) - margin
     return next((stage for stage, value in returns.items() if value >= wanted), -1)
 
 
@@ -178,6 +186,6 @@ class Scale:
         row |= {"successes": sum(successes), "episodes": len(successes)}
         row |= {"returns": " ".join(f"{value:.1f}" for value in returns)}
         if zero_shot is not None:
-            worse = [new < mean(old["returns"]) for new, old in zip(returns, zero_shot, strict=False)]
+            worse = [new < mean(old["returns"]) for new, old in zip(returns, zero_shot, strict=True)]
             row |= {"below_zero_shot": sum(worse)}
         return row

@@ -219,12 +219,16 @@ class Lab:
 
     # Changes -----------------------------------------------------------------------------------------------------------
 
-    def recovery(self, name: str, change: Mapping[str, Any], before: Path, stages: Sequence[int]) -> dict[int, dict[str, Any]]:
-        """Evaluations after ``change`` by seconds since it, 0 and ``stages``: the bundle ``before`` it goes on, and is fine-tuned
-        on what it recorded since."""
+    def recovery(
+        self, name: str, change: Mapping[str, Any], before: Path, stages: Sequence[int], wanted: float
+    ) -> dict[int, dict[str, Any]]:
+        """Evaluations after ``change`` by seconds since it, 0 and ``stages``, until the mean return is as high as ``wanted``: the
+        bundle ``before`` it goes on, and is fine-tuned on what it recorded since."""
         bundle, last, trials = before, 0, []
         found = {0: self.evaluate(bundle, name, change)}
         for stage in stages:
+            if np.mean(found[last]["returns"]) >= wanted:
+                break
             trials += self._record(f"{name}_data_{last}_{stage}", bundle, stage - last, AFTER + last, change)
             if self._tune(f"{name}_tuned_{stage}", before, trials)["promoted"]:
                 bundle = self._pieces.folder(f"{name}_tuned_{stage}") / "bundle"

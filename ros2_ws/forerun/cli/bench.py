@@ -72,7 +72,9 @@ def command(
         int | None,
         typer.Option(min=1, help="Trainings, demos and episodes with the seeds 0, 1, ...; 3 (pets: 10).", show_default=False),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=3.0, help="Length of each of the loop's measurements.")] = 60.0,
+    seconds: Annotated[
+        float, typer.Option(min=3.0, help="Length of each of the loop's measurements; of a robot's life in transfer.")
+    ] = 60.0,
     steps: Annotated[int, typer.Option(min=1, help="Control steps of each of pets' episodes.")] = 150,
     only: Annotated[
         str | None,
