@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from forerun.bench.pieces import Pieces
+from forerun.bench.realaigym_robust import shares
 from forerun.bench.realaigym_score import score
 from forerun.bench.records import Measurement, Options, Row, need_ros
 from forerun.lockstep import Lockstep, play
@@ -33,9 +34,10 @@ SEEDS = 3
 ROBOT = "double_pendulum_ideal"
 SIMULATED, PLANT = "mujoco_urdf", "mujoco"
 TASKS = ("acrobot", "pendubot")
-ROUNDS = 2
+ROUNDS = 1
 """How often the model is fine-tuned on what was recorded so far, and everything planned anew."""
 SECONDS = 10.0
+ROBUSTNESS = "robustness"
 PUBLISHED = {
     "acrobot": {"History-SAC": 0.655, "AR-EAPO": 0.633, "evolSAC": 0.524, "TVLQR": 0.504, "MC-PILCO": 0.316},
     "pendubot": {"History-SAC": 0.682, "AR-EAPO": 0.659, "evolSAC": 0.596, "TVLQR": 0.526, "MC-PILCO": 0.480},
@@ -44,12 +46,13 @@ PUBLISHED = {
 
 
 def measure(options: Options) -> Measurement:
-    """A row a task, seed and round."""
+    """A row a task, seed and round; and of the first seed's last round, how robust it is."""
     import torch
 
     need_ros()
     torch.set_num_threads(1)
-    tasks = options.chosen(TASKS)
+    chosen = options.chosen([*TASKS, ROBUSTNESS])
+    tasks = [task for task in TASKS if task in chosen] or list(TASKS)
     rows: list[Row] = []
     for seed in options.seeds:
         home = (options.kept or options.work) / f"seed_{seed}"
@@ -58,8 +61,10 @@ def measure(options: Options) -> Measurement:
             options.note(f"realaigym: seed {seed}: {text}")
 
         lab = Lab(seed, load_recipe(ROBOT, ROBOT), tasks, Pieces(home, note, 2 * len(tasks) * (ROUNDS + 1) + ROUNDS))
-        for number in range(ROUNDS + 1):
-            rows += [lab.row(task, number) for task in tasks]
+        if chosen != [ROBUSTNESS]:
+            rows += [lab.row(task, number) for number in range(ROUNDS + 1) for task in tasks]
+        if ROBUSTNESS in chosen and seed == options.seeds[0]:
+            rows += [lab.robustness(task, ROUNDS) for task in tasks]
     settings = {"rounds": ROUNDS, "seconds": SECONDS, "published": PUBLISHED, "recipe": load_recipe(ROBOT, ROBOT).as_data()}
     return Measurement("realaigym", rows, settings)
 
@@ -82,6 +87,14 @@ class Lab:
         about: dict[str, str | int | float] = {"task": task, "seed": self.seed, "round": number, "plant_s": seen}
         about |= {"score": round(found["total"], 4), "success": int(found["success"])}
         return about | costs | {"expected_score": round(planned, 4), "best_published": best}
+
+    def robustness(self, task: str, number: int) -> Row:
+        """Shares of successes where the plant is another one."""
+        self._plan(task, number)
+        found = self.pieces.done(
+            f"robust_{task}_{number}", lambda folder: shares(self._bundle(task, number), ROBOT, task, self.seed)
+        )
+        return {"task": task, "seed": self.seed, "round": number, **{name: round(value, 3) for name, value in found.items()}}
 
     def attempt(self, task: str, number: int) -> dict[str, Any]:
         """Score and costs on the plant."""

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from forerun.bench.realaigym import ROBOT, expected, scored
+from forerun.bench.realaigym_robust import Case
+from forerun.bench.realaigym_robust import attempt as attempt_at
 from forerun.bench.realaigym_score import Score, score
 from forerun.control.agent import BundlePolicy
 from forerun_models.bundle import load
@@ -151,3 +153,6 @@ def test_short_form_swings_the_pendubot_up_and_scores(tmp_path: Path) -> None:
     assert found["success"] and found["time"] < 2.0
     assert found["total"] == pytest.approx(expected(tmp_path / "bundle"), abs=0.05)
     assert found["total"] > 0.6
+    bundle = load(tmp_path / "bundle", robot=ROBOT)
+    assert attempt_at(bundle, ROBOT, "pendubot", Case(), 0, seconds=2.0)
+    assert not attempt_at(bundle, ROBOT, "pendubot", Case(values={"strength.shoulder": 0.3}), 0, seconds=2.0)

@@ -149,7 +149,9 @@ class Costs:
         """The slope of that number by the state [..., S], and how much the slope's square counts as curvature [..., 1]."""
         assert self._outside is not None
         outside, size = self._outside, states.shape[-1] - len(self._driven)
-        slope = torch.func.grad(lambda x: outside(x).sum())(states[..., :size])
+        with torch.enable_grad():
+            point = states[..., :size].detach().requires_grad_()
+            slope = torch.autograd.grad(outside(point).sum(), point)[0]
         late = self._late(states)[0][..., None]
         slope = slope * late * (1 - late) / self._margin
         # As if it were the square of its root: never negative.

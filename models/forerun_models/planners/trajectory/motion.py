@@ -91,17 +91,14 @@ class Motion:
 
     def linear(self, start: Tensor, change: Tensor) -> Linear:
         """The motions from ``start`` [N, n] by ``change`` [N, F], to first order."""
-        point, size = torch.cat([start, change], dim=-1), self.size
-
-        def follow(x: Tensor) -> Tensor:
-            return self(x[:, :size], x[:, size:])
-
-        def along(direction: Tensor) -> tuple[Tensor, Tensor]:
-            value, slope, *_ = torch.func.jvp(follow, (point,), (direction.expand_as(point),))
-            return value, slope
-
-        values, slopes = torch.func.vmap(along, out_dims=(0, 2))(torch.eye(point.shape[1], dtype=point.dtype))
-        return Linear(values[0], slopes[..., :size], slopes[..., size:])
+        size = self.size
+        # Backward, output by output: many operators have no fast forward derivative.
+        with torch.enable_grad():
+            point = torch.cat([start, change], dim=-1).detach().requires_grad_()
+            reached = self(point[:, :size], point[:, size:])
+            slopes = [torch.autograd.grad(reached[:, row].sum(), point, retain_graph=row < size - 1)[0] for row in range(size)]
+        slope = torch.stack(slopes, dim=1)
+        return Linear(reached.detach(), slope[..., :size], slope[..., size:])
 
     def secant(self, start: Tensor, change: Tensor, sizes: Tensor) -> Linear:
         """The same with mean slopes over deviations of ``sizes`` [n + F] to both sides: what is steep at one point alone, as dry

@@ -112,7 +112,10 @@ def _at_rest(motion: Motion, state: Tensor) -> Tensor:
             found = motion.linear(z, torch.zeros(1, free, dtype=torch.float64))
         off = (found.following - z)[0, : motion.state_size]
         slope = found.by_start[0, : motion.state_size, motion.state_size :]
-        given = given - torch.linalg.lstsq(slope, off[:, None]).solution[:, 0]
+        change = torch.linalg.lstsq(slope, off[:, None]).solution[:, 0]
+        given = given - change
+        if float(change.abs().max()) < 1e-9:
+            break
     return torch.cat([state, given])
 
 
