@@ -29,13 +29,14 @@ class RigidBodySettings(Strict):
     standard deviation of the logarithm of their strength (``dynamics/drives.py``); 0 where all runs are of one and the same.
 
     That torque is at most ``offset`` of the drives' largest effort. ``friction`` is what joints have at first where robot.yaml
-    gives none [SI]. ``integrator``: the forces of a physics step are those at its beginning (``euler``), or those in its middle,
-    at twice the cost (``midpoint``: for drives with little friction, which keep energy)."""
+    gives none [SI]. ``integrator``: the forces of a physics step are those at its beginning (``euler``); about its middle, as the
+    step before leads there (``leapfrog``), at no cost; or those in its middle, at twice the cost (``midpoint``: for drives with
+    little friction, which keep energy)."""
 
     substeps: Count = 2
     offset: Annotated[float, Field(ge=0)] = 0.03
     friction: Positive = 1e-3
-    integrator: Literal["euler", "midpoint"] = "euler"
+    integrator: Literal["euler", "leapfrog", "midpoint"] = "euler"
     commands: Annotated[int, Field(ge=2)] = 3
     recurrent: Count = 32
     context: Annotated[int, Field(ge=0)] = 2

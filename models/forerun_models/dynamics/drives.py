@@ -18,8 +18,9 @@ class OtherDrives:
     """Draws drives, one a window, and gives the commands with which they would have moved as the robot did.
 
     Args:
-        variety: standard deviation of the logarithm of the drives' strength; 0 leaves commands as they are. Dry friction varies
-            by twice that share of its size, viscous friction by that share at usual speed, and zero by that share too.
+        variety: standard deviation of the logarithm of the drives' strength; 0 leaves commands as they are. Friction varies
+            too: dry friction by twice that share of its size, viscous friction at usual speed and the command that is zero by
+            that share, and what the gear takes of the effort by half of it.
         dry: [A] size of dry friction, in units of the commands.
     """
 
@@ -32,9 +33,10 @@ class OtherDrives:
         if not self.variety:
             return actions
         first = actions[..., :1, :]
-        # From hardly other to quite other, so that the robot at hand stays the most likely one.
-        amount = self.variety * torch.rand(first[..., :1].shape, generator=generator)
-        strength, dry, viscous, offset = (amount * torch.randn(first.shape, generator=generator) for _ in range(4))
+        # Half of the windows stay as they are, the others become hardly to quite other: the robot at hand is the likeliest one.
+        amount = self.variety * torch.relu(2 * torch.rand(first[..., :1].shape, generator=generator) - 1)
+        strength, loss, dry, viscous, offset = (amount * torch.randn(first.shape, generator=generator) for _ in range(5))
         velocity = velocities[..., : actions.shape[-2], :]
-        friction = 2 * dry * torch.tanh(velocity / _TURNING) + viscous * velocity / usual + offset
-        return actions * torch.exp(strength) + self.dry * friction
+        sign = torch.tanh(velocity / _TURNING)
+        friction = 2 * dry * sign + viscous * velocity / usual + offset
+        return actions * torch.exp(strength) + 0.5 * loss * actions.abs() * sign + self.dry * friction

@@ -88,7 +88,7 @@ class Physical(WorldModel):
         names, actuators, joints = robot.joint_names, robot.actuators, len(robot.joints)
         self.joints, self.actions, self.period = joints, robot.action_size, robot.control.period
         self.substeps, self.reach = settings.substeps, settings.commands
-        self.midpoint = settings.integrator == "midpoint"
+        self.integrator = settings.integrator
         self.body = RigidBody(terms, members, per_joint(actuators.armature, names).clamp_min(_ROTOR).tolist())
         self.friction = Friction(robot, members, settings.friction)
         route = torch.zeros(self.actions, joints)
@@ -214,7 +214,8 @@ class Physical(WorldModel):
         """Positions and velocities [E, N, J] one control step later.
 
         Friction is steep at rest, so it is taken at the end of each substep, linearised about its beginning; the other forces
-        are those at the beginning, or in the middle.
+        are those at the beginning, or in the middle: as another evaluation finds it, or as velocity and the substep before lead
+        there.
         """
         position, velocity, context = belief.position, belief.velocity, belief.context
         joints, step = self.joints, self.period / self.substeps
@@ -234,11 +235,14 @@ class Physical(WorldModel):
                 row[-1] = row[-1] + stiffening
             return span * (solve(mass, force - bias) + added)
 
+        change = torch.zeros_like(velocity)
         for effort in efforts.unbind(0):
             opposing, slope = self.friction(physics[1:], velocity, effort, scale)
             force = effort + torque - opposing
             q, v = position, velocity
-            if self.midpoint:
+            if self.integrator == "leapfrog":
+                q, v = position + 0.5 * step * velocity, velocity + 0.5 * change
+            elif self.integrator == "midpoint":
                 q, v = position + 0.5 * step * velocity, velocity + gained(position, velocity, force, slope, 0.5 * step)
             change = gained(q, v, force, slope, step)
             position = position + step * (velocity + 0.5 * change)
