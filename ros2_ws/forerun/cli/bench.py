@@ -52,13 +52,14 @@ class Subject(str, Enum):
     latent = "latent"
     logs = "logs"
     ablation = "ablation"
+    fewdata = "fewdata"
     transfer = "transfer"
     arms = "arms"
     deployment = "deployment"
     demo = "demo"
 
 
-_BY_NAME = (Subject.ablation, Subject.transfer, Subject.arms, Subject.efficiency, Subject.live)
+_BY_NAME = (Subject.ablation, Subject.fewdata, Subject.transfer, Subject.arms, Subject.efficiency, Subject.live)
 """Measured only when asked for by name."""
 _MODULES = {Subject.logs: "double_pendulum"}
 """Where the file is not called like the subject."""
@@ -102,9 +103,10 @@ def command(
     identify fits simulators, a quarter of an hour; deployment lets agents learn and runs them over ROS 2, minutes a row; demo
     runs the whole loop, minutes a seed; pets trains and runs PETS' setting of the cartpole, half an hour; sac lets agents learn
     beside Stable-Baselines3's, half an hour. Only when asked for by name: ablation trains the double pendulum's recipe in many
-    variants, an hour; transfer fine-tunes on foreign robots, a quarter of an hour a robot and seed; arms lets an arm of slow
-    servos follow a moving posture, minutes a seed; efficiency lets mpc learn in dm_control, minutes a task and seed; live runs
-    the live loop for ten minutes of a robot's time. all leaves out what is not on this machine, and says so.
+    variants, an hour, and fewdata on a part of its logs; transfer fine-tunes on foreign robots, a quarter of an hour a robot and
+    seed; arms lets an arm of slow servos follow a moving posture, minutes a seed; efficiency lets mpc learn in dm_control,
+    minutes a task and seed; live runs the live loop for ten minutes of a robot's time. all leaves out what is not on this
+    machine, and says so.
 
     \b
     Example:
