@@ -207,3 +207,22 @@ def test_a_robot_with_other_drives_moves_the_same_under_the_commands_made_for_it
     forth, still, back = (commands(0.1, 0.5, factor * steady, 0 * actions) for factor in (1.0, 0.0, -1.0))
     torch.testing.assert_close(forth - still, still - back)
     assert float((forth - still)[..., 0].std()) > 0 and not forth[..., 1].any()
+
+
+@torch.no_grad()
+def test_forces_about_the_middle_of_a_step_follow_fast_motion_better() -> None:
+    def followed(substeps: int, integrator: str) -> torch.Tensor:
+        changed = SMALL.rigid_body.model_copy(update={"substeps": substeps, "integrator": integrator, "friction": 1e-6})
+        found = build(
+            load_robot("double_pendulum_ideal"), SMALL.model_copy(update={"rigid_body": changed, "members": 1, "elites": 1})
+        )
+        initialise(found, Windows(trials(), SMALL.history, 2), 0)
+        still = torch.zeros(1, 20, 2)
+        first = torch.randn(1, 20, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 1.0, 6.0, 8.0])
+        return found.rollout([first], [], [still] * 30)[-1][..., :2]
+
+    exact = followed(40, "midpoint")
+    euler, leapfrog, midpoint = (
+        float((followed(2, integrator) - exact).square().mean().sqrt()) for integrator in ("euler", "leapfrog", "midpoint")
+    )
+    assert leapfrog < 0.6 * euler and midpoint < 0.6 * euler
