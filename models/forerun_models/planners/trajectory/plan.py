@@ -86,7 +86,8 @@ def plan_course(model: WorldModel, robot: RobotSpec, recipe: Recipe, problem: Pr
     steps = round(settings.seconds / (settings.knot * problem.period))
     z, w = _guesses(standing, end, len(robot.joints), steps, settings, motion)
     with torch.no_grad():
-        found = _best(Shooting(motion, costs, end), z, w, settings)
+        rough = Shooting(Motion(model, 1, start, problem.middle, free, problem.period, settings.knot), costs, end)
+        found = _best(rough, Shooting(motion, costs, end), z, w, settings)
         return _followed(fine, motion, found, end, settings)
 
 
@@ -139,10 +140,10 @@ def _guesses(
     return z, torch.zeros(count, steps, len(motion.free), dtype=torch.float64)
 
 
-def _best(shooting: Shooting, z: Tensor, w: Tensor, settings: TrajectorySettings) -> Found:
-    """All guesses for a part of the iterations, then the best ones for the rest."""
+def _best(rough: Shooting, shooting: Shooting, z: Tensor, w: Tensor, settings: TrajectorySettings) -> Found:
+    """All guesses for a part of the iterations, in the best member alone; then the best ones for the rest."""
     early = round(_EARLY * settings.iterations)
-    found = shooting.improve(z, w, early)
+    found = rough.improve(z, w, early)
     # What has no defects yet may still become the best, but seldom does.
     order = torch.argsort(found.objective + (found.defects >= _JOINED) * (1.0 + found.defects))
     kept = order[: max(1, round(_KEPT * len(z)))]
