@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forerun.bags import load_trials
-from forerun.demo.live import own_domain
 from forerun.deployment import rig
+from forerun.domains import own_domain
 from forerun_sim.errors import ForerunError
 from forerun_sim.spec import load_robot
 from forerun_sim.trial import Trial

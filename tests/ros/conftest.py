@@ -2,49 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from forerun.domains import claimed_domain
 from support.processes import Processes, clean_shared_memory, shared_memory
 from support.tiny_bundle import Body, Law, tiny_bundle
-
-# Ports of domains above 100 lie where Linux takes the ports of outgoing connections from.
-_DOMAINS = range(1, 101)
 
 
 @pytest.fixture
 def domain() -> Iterator[int]:
     """A ROS_DOMAIN_ID that no other test on this machine uses at the moment."""
-    with own_domain() as number:
+    with claimed_domain() as number:
         yield number
-
-
-@contextmanager
-def own_domain() -> Iterator[int]:
-    """Claims such an id and puts it into the environment."""
-    folder = Path("/tmp/forerun-test-domains")
-    folder.mkdir(exist_ok=True)
-    start = os.getpid() % len(_DOMAINS)
-    for offset in range(len(_DOMAINS)):
-        number = _DOMAINS[(start + offset) % len(_DOMAINS)]
-        claim = (folder / str(number)).open("w")
-        try:
-            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            claim.close()
-            continue
-        with pytest.MonkeyPatch.context() as environment:
-            environment.setenv("ROS_DOMAIN_ID", str(number))
-            environment.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-            yield number
-        claim.close()
-        return
-    pytest.fail("all domain ids are taken")
 
 
 @pytest.fixture

@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 from std_msgs.msg import Float64MultiArray
 
+from forerun.domains import claimed_domain
 from forerun.nodes import qos
 from support.fault_rig import PUSH, FaultRig, fault_rig, faulty_bundle
 from support.probe import ERROR, WARN
 from support.tiny_bundle import Law
-
-from .conftest import own_domain
 
 pytestmark = pytest.mark.xdist_group("fault-bundles")
 
@@ -28,7 +27,7 @@ def with_goal(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultRig]:
     folder = tmp_path_factory.mktemp("bundles")
-    with own_domain() as domain, fault_rig(domain, folder, make=with_goal, swap__shadow_ticks=0) as made:
+    with claimed_domain() as domain, fault_rig(domain, folder, make=with_goal, swap__shadow_ticks=0) as made:
         yield made
 
 

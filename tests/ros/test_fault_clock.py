@@ -10,14 +10,13 @@ from pathlib import Path
 import pytest
 from sensor_msgs.msg import JointState
 
+from forerun.domains import claimed_domain
 from forerun.nodes import qos
 from support.fault_rig import COMMAND_TIMEOUT, HEALTHY, PUSH, STEP, FaultRig, commands_whole, fault_rig, faulty_bundle
 from support.faulty_robot import FaultyRobot
 from support.probe import ERROR, WARN, probing
 from support.processes import Processes
 from support.tiny_bundle import Law
-
-from .conftest import own_domain
 
 pytestmark = pytest.mark.xdist_group("fault-clock")
 HOUR = 3600.0
@@ -31,7 +30,7 @@ def resuming(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultRig]:
     folder = tmp_path_factory.mktemp("clock")
-    with own_domain() as domain, fault_rig(domain, folder, make=resuming, robot={"sim": True}, use_sim_time=True) as made:
+    with claimed_domain() as domain, fault_rig(domain, folder, make=resuming, robot={"sim": True}, use_sim_time=True) as made:
         yield made
 
 

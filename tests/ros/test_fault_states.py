@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
+from forerun.domains import claimed_domain
 from support.fault_rig import FaultRig, fault_rig
 from support.probe import ERROR, OK
-
-from .conftest import own_domain
 
 pytestmark = pytest.mark.xdist_group("fault-states")
 HOUR = 3600.0
@@ -20,7 +19,7 @@ NAN, INF = math.nan, math.inf
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultRig]:
-    with own_domain() as domain, fault_rig(domain, tmp_path_factory.mktemp("states")) as made:
+    with claimed_domain() as domain, fault_rig(domain, tmp_path_factory.mktemp("states")) as made:
         yield made
 
 

@@ -46,8 +46,8 @@ def measure(options: Options) -> Measurement:
 
 
 def _row(name: str, case: Case, seed: int, folder: Path, options: Options) -> Row:
-    from forerun.demo.live import own_domain
     from forerun.deployment import deploy, in_environment, kept, setting_of
+    from forerun.domains import own_domain
     from forerun_models.agents.learn import learn, load_learned
     from forerun_models.export.agents import export_run
 

@@ -19,8 +19,8 @@ from typing import Any
 from forerun.bench.load import may_have
 from forerun.bench.loop import PRIORITY, loop_figures, wait
 from forerun.bench.records import Measurement, Options, Row, need_ros
-from forerun.demo.live import own_domain
 from forerun.demo.processes import NodeProcess
+from forerun.domains import own_domain
 from forerun.lockstep import ANSWERS
 from forerun_sim.errors import ForerunError
 

@@ -24,8 +24,8 @@ from forerun.bench.load import busy, may_have
 from forerun.bench.planner import untrained_bundle
 from forerun.bench.records import Measurement, Options, Row, need_ros
 from forerun.control.statistics import percentiles
-from forerun.demo.live import own_domain
 from forerun.demo.processes import NodeProcess
+from forerun.domains import own_domain
 from forerun_models.bundle import CAUSES, write
 from forerun_models.bundle.parity import from_npz
 from forerun_models.recipe import Recipe, load_recipe

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from forerun.bench.load import busy, may_have
 from forerun.bench.planner import untrained_bundle
 from forerun.bench.records import Measurement, Options, Row, need_ros
-from forerun.demo.live import own_domain
 from forerun.demo.measure import commands_of
 from forerun.demo.processes import NodeProcess
+from forerun.domains import own_domain
 from forerun_models.bundle import Bundle, Manifest
 from forerun_models.recipe import load_recipe
 from forerun_sim.spec import load_robot

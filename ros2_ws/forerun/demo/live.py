@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -56,22 +55,6 @@ class Plan:
     duration: float
     topics: tuple[str, ...]
     promote_below: float
-
-
-@contextmanager
-def own_domain() -> Iterator[int]:
-    """A ROS domain of our own on this machine alone, unless the user has chosen one."""
-    kept = {name: os.environ.get(name) for name in ("ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE")}
-    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    try:
-        yield int(os.environ["ROS_DOMAIN_ID"])
-    finally:
-        for name, value in kept.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def run_live(plan: Plan, say: Say) -> Session:

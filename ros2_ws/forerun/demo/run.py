@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from forerun.bags import load_trials, write_trials
-from forerun.demo.live import Plan, Say, own_domain, run_live
+from forerun.demo.live import Plan, Say, run_live
 from forerun.demo.outcome import Outcome, demo_report
+from forerun.domains import own_domain
 from forerun.report import render_report
 from forerun_models.bundle import load
 from forerun_models.export import Provenance, export_bundle
