@@ -224,6 +224,25 @@ class Planner(Strict):
         return self
 
 
+class ValueLearning(Strict):
+    """What can still be earned after a plan's end, and the policy behind ``planner.policy_samples``, learned in the trained model
+    when a bundle is made: soft actor-critic with ``updates`` steps of ``batch`` imagined transitions. ``generations`` times
+    ``rollouts`` begin in states of the trials and follow the policy for ``length`` control steps. ``hidden`` are units of each
+    hidden layer, ``target_rate`` the share of the critics that flows into their targets, ``temperature`` what entropy is worth at
+    first. Plans must have the same ``discount``."""
+
+    updates: Count = 10_000
+    generations: Count = 40
+    rollouts: Count = 500
+    length: Count = 10
+    hidden: tuple[Count, ...] = Field(default=(64, 64), min_length=1)
+    batch: Count = 256
+    learning_rate: Positive = 1e-3
+    discount: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    target_rate: Annotated[float, Field(gt=0, le=1)] = 0.02
+    temperature: Positive = 0.1
+
+
 class Recipe(Strict):
     """Settings of one robot and task; every value has a default, so a recipe holds only what differs."""
 
@@ -234,6 +253,16 @@ class Recipe(Strict):
     training: Training = Training()
     finetuning: Finetuning = Finetuning()
     planner: Planner = Planner()
+    value: ValueLearning | None = None
+
+    @model_validator(mode="after")
+    def _counts_alike(self) -> Recipe:
+        if self.value is not None and self.value.discount != self.planner.discount:
+            raise ValueError(
+                f"planner.discount {self.planner.discount:g} is not value.discount {self.value.discount:g}: what comes after a "
+                "plan must count as what comes in it; set both to the same"
+            )
+        return self
 
     @model_validator(mode="after")
     def _members_exist(self) -> Recipe:

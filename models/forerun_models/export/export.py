@@ -11,6 +11,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from forerun_models.agents.offline_value import learn_value
 from forerun_models.bundle import ParityCase, write
 from forerun_models.dynamics.model import WorldModel
 from forerun_models.export.graphs import AdvanceGraph, DynamicsGraph, to_onnx
@@ -64,7 +65,8 @@ def export_bundle(
         recipe: says task and planner; a robot without tasks gets a bundle that predicts but cannot control.
         replay: trials for later fine-tuning, also the source of parity inputs; at least one.
         provenance: what the bundle says of its making.
-        networks: value at the planner's horizon and the policy behind ``planner.policy_samples``, learned for the recipe's task.
+        networks: value at the planner's horizon and the policy behind ``planner.policy_samples``, learned for the recipe's task;
+            if absent they are learned now, where the recipe has a ``value``.
 
     Raises:
         InputError: the recipe's planner works in torch alone.
@@ -72,6 +74,8 @@ def export_bundle(
         ForerunError: the disk is full or the folder cannot be written.
     """
     model = model.eval()
+    if networks is None and recipe.value is not None and robot.tasks:
+        networks = learn_value(model, robot, recipe, replay, provenance.seed)
     learned = {} if networks is None else {"value": networks.value, "policy": networks.act}
     planner = make_for_bundle(model, robot, recipe, **learned) if robot.tasks else None
     planned = {"trajectory": planner.expected} if isinstance(planner, Tracker) else {}

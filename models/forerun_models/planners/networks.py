@@ -32,23 +32,36 @@ class Networks(nn.Module):
     Args:
         policy: gives means of actions before tanh, A of them, and A numbers more.
         critics: values of state, goal and action; the least counts. Nothing here learns any more.
+        turning: numbers of the state that are angles without limits (see ``observed``).
+
+    Attributes:
+        shift, scale: the networks are given (what is observed - shift) / scale.
+        worth: and their values count so many times.
     """
 
-    def __init__(self, policy: nn.Sequential, critics: Sequence[nn.Sequential]) -> None:
+    def __init__(self, policy: nn.Sequential, critics: Sequence[nn.Sequential], turning: Sequence[int] = ()) -> None:
         super().__init__()
+        self.turning: Tensor = nn.Buffer(torch.tensor(turning, dtype=torch.int64))
+        self._turning = list(turning)
+        self.shift: Tensor = nn.Buffer(torch.zeros(()))
+        self.scale: Tensor = nn.Buffer(torch.ones(()))
+        self.worth: Tensor = nn.Buffer(torch.ones(()))
         self.policy, self.critics = policy, nn.ModuleList(critics)
         self.requires_grad_(False)  # a graph takes weights that are to be learned for inputs
 
     def value(self, state: Tensor, goal: Tensor) -> Tensor:
         """What can still be earned [...] from state [..., S] on, for goal [G]."""
-        seen = _seen(state, goal)
+        seen = self._seen(state, goal)
         pair = torch.cat([seen, self._action(seen)], dim=-1)
         values = [critic(pair)[..., 0] for critic in self.critics]
-        return torch.stack(values).amin(dim=0)
+        return torch.stack(values).amin(dim=0) * self.worth
 
     def act(self, state: Tensor, goal: Tensor) -> Tensor:
         """Action [..., A] in [-1, 1] at state [..., S], for goal [G]."""
-        return self._action(_seen(state, goal))
+        return self._action(self._seen(state, goal))
+
+    def _seen(self, state: Tensor, goal: Tensor) -> Tensor:
+        return (observed(state, goal, self._turning) - self.shift) / self.scale
 
     def _action(self, seen: Tensor) -> Tensor:
         output: Tensor = self.policy(seen)
@@ -68,7 +81,12 @@ class Networks(nn.Module):
         try:
             weights = load_tensors(content)
             count = len({name.split(".")[1] for name in weights if name.startswith("critics.")})
-            made = cls(_empty(weights, "policy"), [_empty(weights, f"critics.{number}") for number in range(count)])
+            made = cls(
+                _empty(weights, "policy"),
+                [_empty(weights, f"critics.{number}") for number in range(count)],
+                weights["turning"].tolist(),
+            )
+            made.shift, made.scale = weights["shift"].clone(), weights["scale"].clone()
             made.load_state_dict(weights)
         except Exception as error:  # safetensors raises a type of its own
             raise InputError(f"{source}: holds no value and policy: {error}") from error
@@ -82,7 +100,12 @@ def _empty(weights: dict[str, Tensor], name: str) -> nn.Sequential:
     return perceptron([shapes[0][1], *(shape[0] for shape in shapes)])
 
 
-def _seen(state: Tensor, goal: Tensor) -> Tensor:
-    if not goal.shape[-1]:
-        return state
-    return torch.cat([state, goal.expand(*state.shape[:-1], -1)], dim=-1)
+def observed(state: Tensor, goal: Tensor, turning: Sequence[int]) -> Tensor:
+    """What the networks see of state [..., S] and goal [..., G] or [G]: the state's numbers, for those that are ``turning`` their
+    sines and cosines, and the goal."""
+    straight = [number for number in range(state.shape[-1]) if number not in turning]
+    angles = state[..., list(turning)]
+    parts = [state[..., straight], torch.sin(angles), torch.cos(angles)] if turning else [state]
+    # Without a goal there is nothing to join: runtimes disagree about tensors without elements.
+    parts += [goal.expand(*state.shape[:-1], -1)] if goal.shape[-1] else []
+    return torch.cat(parts, dim=-1) if len(parts) > 1 else state
