@@ -9,13 +9,29 @@ Cheetah's reward is the speed of its centre of mass, which it does not show: it 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from forerun_models.agents.environment_model import Reward
+from forerun_sim.errors import InputError
 
+Choice = Literal["auto", "known", "learned"]
+"""Which reward a model has: the environment's own, a learned one, or the first where there is one."""
 _REPEAT = 2
+
+
+def reward_for(env_id: str, wanted: Choice) -> Reward | None:
+    """The reward that a model is given, None for one that it learns.
+
+    Raises:
+        InputError: ``wanted`` is ``known`` where no reward is.
+    """
+    known = known_reward(env_id)
+    if known is None and wanted == "known":
+        raise InputError(f"reward: no reward of '{env_id}' is known (agents/known_rewards.py); set 'reward: learned'")
+    return None if wanted == "learned" else known
 
 
 def known_reward(env_id: str) -> Reward | None:

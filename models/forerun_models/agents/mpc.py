@@ -9,7 +9,7 @@ plans can then be short.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from forerun_models.agents.advice import no_value, one_model, rollouts_too_long,
 from forerun_models.agents.base import Action, Actor, Agent, EnvSpec, Observation, Step
 from forerun_models.agents.buffer import Buffer
 from forerun_models.agents.environment_model import EnvironmentModel, EnvironmentSettings
-from forerun_models.agents.known_rewards import known_reward
+from forerun_models.agents.known_rewards import Choice, reward_for
 from forerun_models.agents.model_fit import fit
 from forerun_models.agents.terminal_value import TerminalValue, ValueSettings
 from forerun_models.planners.decide import Decider
@@ -29,7 +29,6 @@ from forerun_models.planners.problem import Problem
 from forerun_models.planners.sampling import SamplingPlanner
 from forerun_models.planners.vectors import VectorRollout
 from forerun_models.recipe import Count, Planner
-from forerun_sim.errors import InputError
 from forerun_sim.spec import Strict
 
 _PROPAGATION: dict[str, Propagation] = {"ts1": "switch", "tsinf": "stay", "mean": "mean", "worst": "stay"}
@@ -45,7 +44,7 @@ class MpcSettings(Strict):
 
     model: EnvironmentSettings = EnvironmentSettings()
     planner: Planner = Planner(horizon=30, samples=64, elites=8, std=0.8, keep=0.5)
-    reward: Literal["auto", "known", "learned"] = "auto"
+    reward: Choice = "auto"
     warmup: Count = 200
     hold: Count = 4
     train_every: Count = 200
@@ -78,11 +77,7 @@ class MpcAgent(Agent):
         super().__init__(env, settings, seed, device)
         self.settings: MpcSettings = settings
         size = env.observation_shape[0]
-        known = known_reward(env.id)
-        if known is None and settings.reward == "known":
-            raise InputError(f"reward: no reward of '{env.id}' is known (agents/known_rewards.py); set 'reward: learned'")
-        reward = None if settings.reward == "learned" else known
-        self.model = EnvironmentModel(size, env.action_size, settings.model, seed, reward)
+        self.model = EnvironmentModel(size, env.action_size, settings.model, seed, reward_for(env.id, settings.reward))
         self.buffer = Buffer(settings.capacity, (size,), np.float32, env.action_size)
         self.generator = torch.Generator().manual_seed(seed)
         self.value = None if settings.value is None else TerminalValue(size, env.action_size, settings.value, seed)

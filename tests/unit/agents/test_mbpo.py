@@ -7,6 +7,7 @@ import io
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box
 from tests.support import point
 
 from forerun_models.agents.base import EnvSpec, Step
@@ -240,3 +241,13 @@ def test_whole_rollouts_are_worth_the_same_and_end_further_on(fitted):
     torch.testing.assert_close(all_["reward"][:400], one["reward"][:400] + SMALL.discount * later)
     batch = whole.batch(fitted[1], 20, 0.5, np.random.default_rng(0), "cpu")
     assert torch.all(batch["discount"][:10] == SMALL.discount)
+
+
+def test_a_known_reward_takes_the_place_of_a_learned_one():
+    spec = EnvSpec("Pendulum-v1", Box(-8, 8, (3,), np.float32), 1)
+    assert make_agent("mbpo", spec, SMALL, seed=0).model.known_reward is None
+    agent = make_agent("mbpo", spec, SMALL.model_copy(update={"reward": "known"}), seed=0)
+    upright, still = torch.tensor([[1.0, 0.0, 0.0]]), torch.zeros(1, 1)
+    assert float(agent.model.rewards(upright[None], still[None], upright[None])) == 0.0
+    with pytest.raises(InputError, match="set 'reward: learned'"):
+        make_agent("mbpo", point.SPEC, SMALL.model_copy(update={"reward": "known"}), seed=0)

@@ -21,6 +21,7 @@ from torch import Tensor
 from forerun_models.agents import advice
 from forerun_models.agents.base import EnvSpec
 from forerun_models.agents.environment_model import EnvironmentModel
+from forerun_models.agents.known_rewards import reward_for
 from forerun_models.agents.mbpo.imagination import Imagination, drift, policy_of
 from forerun_models.agents.mbpo.settings import MbpoSettings
 from forerun_models.agents.model_fit import fit
@@ -38,7 +39,8 @@ class MbpoAgent(SacAgent):
     def __init__(self, env: EnvSpec, settings: MbpoSettings, seed: int, device: str = "cpu") -> None:
         super().__init__(env, settings, seed, device)
         observations = int(np.prod(env.observation_shape))
-        self.model = EnvironmentModel(observations, env.action_size, settings.model, seed)
+        reward = reward_for(env.id, settings.reward)
+        self.model = EnvironmentModel(observations, env.action_size, settings.model, seed, reward)
         self.imagination = Imagination(settings, settings.discount)
         self.draws = torch.Generator().manual_seed(seed)
         self.steps = 0

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from forerun_models.agents.environment_model import EnvironmentSettings
+from forerun_models.agents.known_rewards import Choice
 from forerun_models.agents.sac.settings import SacSettings
 from forerun_models.recipe import Count, Positive
 from forerun_sim.spec import Strict
@@ -69,10 +70,11 @@ class MbpoSettings(SacSettings, ImaginationSettings):
     """Model-based policy optimisation (Janner et al. 2019); what is not told here is soft actor-critic's, or of what is imagined.
 
     The model is fitted after ``warm_up`` steps and every ``fit_every`` steps from then on (where none are taken, the last fit
-    stays)."""
+    stays). ``reward``: ``learned``, or ``known`` or ``auto`` for the environment's own (``agents/known_rewards.py``)."""
 
     hidden: tuple[Count, ...] = Field(default=(128, 128), min_length=1)
     warm_up: Count = 200
     updates_per_step: Count = 10
     model: EnvironmentSettings = EnvironmentSettings()
+    reward: Choice = "learned"
     fit_every: Count = 200
