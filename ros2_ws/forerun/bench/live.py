@@ -2,8 +2,8 @@
 
 - **loop**: the cartpole's ready bundle at its 50 Hz on a foreign robot in real time: alone, and with a trainer that begins its
   next training as soon as the last one has ended. In turns; rows are medians.
-- **endurance**: minutes of simulated time in lockstep with a small quota: memory of the trainer and of its trainings, what they
-  keep on the disk, and the newest candidate's prediction error beside its parent's, a row a simulated minute.
+- **endurance**: a bag of ten minutes, played to a trainer with a small quota: memory of the trainer and of its trainings, what
+  they keep on the disk, and the newest candidate's prediction error beside its parent's, a row a minute of the bag.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,6 @@ from forerun.bench.loop import PRIORITY, loop_figures, wait
 from forerun.bench.records import Measurement, Options, Row, need_ros
 from forerun.demo.processes import NodeProcess
 from forerun.domains import own_domain
-from forerun.lockstep import ANSWERS
 from forerun_sim.errors import ForerunError
 
 ROBOT = "cartpole"
@@ -35,6 +36,8 @@ QUOTA = 0.25
 """Megabytes: ten minutes of cartpole are 0.6."""
 EPISODE = 20.0
 """Seconds of a trial."""
+PLAYBACK = 2.0
+"""How many times as fast as the robot the bag is played."""
 
 
 def measure(options: Options) -> Measurement:
@@ -44,9 +47,15 @@ def measure(options: Options) -> Measurement:
     if "loop" in chosen:
         rows += _loop(options)
     if "endurance" in chosen:
-        options.note(f"live: {MINUTES} simulated minutes in lockstep")
-        rows += _endurance(options.work / "endurance", options.seeds[0])
-    settings = {"seconds": options.seconds, "turns": len(options.seeds), "minutes": MINUTES, "quota_mb": QUOTA, "robot": ROBOT}
+        rows += _endurance(options.work / "endurance", options.seeds[0], options.note)
+    settings = {
+        "seconds": options.seconds,
+        "turns": len(options.seeds),
+        "minutes": MINUTES,
+        "quota_mb": QUOTA,
+        "playback": PLAYBACK,
+        "robot": ROBOT,
+    }
     return Measurement("live", rows, settings)
 
 
@@ -128,39 +137,29 @@ def _verdicts(learning: Path) -> tuple[int, int, int]:
 # Memory and disk -------------------------------------------------------------------------------------------------------------
 
 
-def _endurance(folder: Path, seed: int) -> list[Row]:
-    from forerun.nodes.conductor import Conductor
-
-    learning, period = folder / "learning", 1.0 / RATE
-    plant = {"robot": ROBOT, "engine": "mujoco", "randomize": False, "seed": seed, "lockstep": True, "episode_seconds": EPISODE}
-    control = {"bundle": ROBOT, "seed": seed, "lockstep": True}
-    learn: dict[str, Any] = {"bundle": ROBOT, "folder": str(learning), "command_stamped": ANSWERS, "quota": QUOTA}
-    # In lockstep nobody has a deadline, and simulated minutes pass faster than real ones.
-    learn["step_back"] = False
+def _endurance(folder: Path, seed: int, note: Callable[[str], None]) -> list[Row]:
+    bag, learning = folder / "bag", folder / "learning"
+    note(f"live: simulates {MINUTES} minutes")
+    steps = round(EPISODE * RATE)
+    words = ["--episodes", str(round(60 * MINUTES / EPISODE)), "--steps", str(steps), "--engine", "mujoco", "--seed", str(seed)]
+    command = [sys.executable, "-m", "forerun.cli.main", "simulate", ROBOT, *words, "--out", str(bag)]
+    subprocess.run(command, check=True, capture_output=True)
+    # Played fast, an hour of trainings has to fit into minutes: they share the machine.
+    learn: dict[str, Any] = {"bundle": ROBOT, "folder": str(learning), "quota": QUOTA, "step_back": False}
+    played = {"uri": str(bag), "rate": PLAYBACK}
     rows: list[Row] = []
-    began, largest = time.monotonic(), 0.0
-    with (
-        own_domain(),
-        NodeProcess("simulator", folder, plant) as simulator,
-        NodeProcess("trainer", folder, learn) as trainer,
-        Conductor() as conductor,
-        NodeProcess("controller", folder, control) as controller,
-    ):
-
-        def check() -> None:
-            nonlocal largest
-            for node in (simulator, trainer, controller):
-                node.check()
+    largest = 0.0
+    with own_domain(), NodeProcess("trainer", folder, learn) as trainer, NodeProcess("player", folder, played) as player:
+        while not list((learning / "trials").glob("*.piece")):
+            wait(0.1, trainer, player)
+        began = time.monotonic()
+        while len(rows) < MINUTES - 1:
+            wait(0.5, trainer, player)
             largest = max(largest, sum(_memory(child) for child in _children(trainer.pid)))
-
-        conductor.transition("configure")
-        conductor.wait_for_listeners([ANSWERS], 2)
-        conductor.transition("activate")
-        for number in range(round(60 * MINUTES / EPISODE)):
-            conductor.play(ANSWERS, EPISODE - 0.5 * period, first=number == 0, check=check)
-            over = (number + 1) * EPISODE
-            if over % 60 == 0:
-                rows.append(_row(learning, trainer.pid, over, time.monotonic() - began, largest))
+            passed = time.monotonic() - began
+            if passed * PLAYBACK >= 60 * (len(rows) + 1):
+                note(f"live: {60 * (len(rows) + 1)} s of {60 * MINUTES} are played")
+                rows.append(_row(learning, trainer.pid, passed * PLAYBACK, passed, largest))
     return rows
 
 
