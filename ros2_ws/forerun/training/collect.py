@@ -30,6 +30,8 @@ SETTLE = 0.3
 """Seconds that a row and a ``trial`` message wait for what is still under way."""
 SILENCE = 2.0
 """Seconds without a state after which a trial is over, whatever comes then."""
+_IDLE = 3
+"""Calls of ``take`` without a new state that make a silence: after a stall, what came meanwhile waits to be read."""
 _MOST = 100_000
 """Messages of a kind that wait at most; of more the oldest go."""
 _STEPS = 1000
@@ -111,7 +113,7 @@ class Collector:
         self._steps: deque[int] = deque(maxlen=_STEPS)
         self._trial: _Trial | None = None
         self._said: dict[str, Any] = {}
-        self._part = 0
+        self._part = self._idle = 0
         self.notes: deque[str] = deque(maxlen=20)
 
     # Messages ----------------------------------------------------------------------------------------------------------
@@ -128,6 +130,7 @@ class Collector:
         if len(self._states) and (step := (stamp or received) - (self._states.stamp[-1] or self._states.received[-1])) > 0:
             self._steps.append(step)
         self._states.add(received, stamp, values)
+        self._idle = 0
 
     def add_command(self, received: int, values: Sequence[float], stamp: int = 0) -> None:
         """A command [A] in the order of the actuated joints.
@@ -170,7 +173,8 @@ class Collector:
             self._commands.drop(len(self._commands) - _STEPS)
             del self._markers[:-IN_FLIGHT]
             return []
-        silent = now is not None and now - self._states.received[-1] > SILENCE * 1e9
+        self._idle += 1
+        silent = self._idle > _IDLE and now is not None and now - self._states.received[-1] > SILENCE * 1e9
         if not (all or silent) and any(self._young(marker) for marker in self._markers):
             return []
         states, commands = self._signals()
