@@ -129,7 +129,7 @@ class Learner:
         self._request: Request | None = None
         self._announced: _Announced | None = None
         self._heard = -math.inf
-        self._failures, self._not_before = 0, -math.inf
+        self._failures, self._not_before, self._began = 0, -math.inf, -math.inf
         self._unusable = self.error = self._verdict = ""
         self._reason = "none yet"
         if records.training:
@@ -257,7 +257,7 @@ class Learner:
         except (OSError, ForerunError) as error:
             self._failed(f"no training could be started: {error}")
             return
-        self._reason, self._asked = reason, ""
+        self._reason, self._asked, self._began = reason, "", self._clock()
         self._shelf.records.seen = max(entries) + 1
         self.occasions.trained()
         self._note(f"training {out.name} from {self.bundle.digest[:12]}: {reason}")
@@ -315,6 +315,7 @@ class Learner:
         return {
             "state": self.phase,
             "epoch": f"{progress['epoch']} of {progress['of']}" if "epoch" in progress else "none",
+            "training for [s]": self._clock() - self._began if self._child.running else 0.0,
             "data [s]": (store.rows() + store.unfinished) / rate,
             **{f"data to {role} [s]": store.rows(role) / rate for role in SHARES},
             "data since the last training [s]": self.occasions.rows / rate,

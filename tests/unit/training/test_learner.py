@@ -140,6 +140,8 @@ def test_enough_data_begin_a_training_and_its_bundle_is_announced_and_followed(r
         *[n for n in range(5, 9) if role_of(n) == "judge"],
     ]
     assert not rig.learner.ask()[0]
+    rig.now += 7.0
+    assert float(rig.said("training for [s]")) == pytest.approx(7.0), "on a busy machine it may take long"
     digest = rig.child.conclude(promoted=True)
     rig.poll()
     assert rig.announced == [(request.out, digest)] and rig.learner.bundle.digest == digest
