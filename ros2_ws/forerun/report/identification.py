@@ -108,7 +108,7 @@ def _intervals(fit: Fit) -> Figure:
     places = [[unknown.name for unknown in fit.sought].index(name) for name in names]
     at = fit.coordinates[places]
     nominal = [fit.sought[place].coordinate(fit.sought[place].nominal) for place in places]
-    spread = 1.96 * np.array([fit.deviations[name] for name in names])
+    spread = fit.knowledge.quantile * np.array([fit.deviations[name] for name in names])
     lines = np.arange(len(names))
     axes.errorbar(at, lines, xerr=spread, fmt="o", color=AFTER, ms=4, lw=1.6, capsize=3, label="estimate, 95 %")
     axes.plot(nominal, lines, "|", color=BEFORE, ms=12, mew=2, label="nominal")

@@ -63,8 +63,12 @@ class Checkpoint:
             if data["fingerprint"] != fingerprint:
                 return cls(path, fingerprint)
             told = data["first"]
-            arrays = {name: np.array(told[name], float) for name in ("information", "effect", "singular", "directions")}
-            first = Knowledge(tuple(told["names"]), **arrays, open=_left(told["open"]), noise=float(told["noise"]))
+            arrays = {
+                name: np.array(told[name], float) for name in ("information", "effect", "singular", "directions", "scatter")
+            }
+            first = Knowledge(
+                tuple(told["names"]), **arrays, open=_left(told["open"]), noise=float(told["noise"]), groups=int(told["groups"])
+            )
             origin, basis, weights = (
                 None if data[key] is None else np.array(data[key], float) for key in ("origin", "basis", "weights")
             )

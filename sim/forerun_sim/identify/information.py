@@ -23,6 +23,8 @@ _NOTHING = 1e-4
 """Precision that no data at all count as, so that there is an inverse."""
 _PART = 0.3
 """Weight from which a parameter counts as part of a combination."""
+_FEW = 4
+"""Trials from which on they, rather than their segments, are what is independent."""
 _TAIL = 2.0
 """Root mean square error of a segment, in spreads of the states, from which on it counts less and less."""
 
@@ -47,6 +49,9 @@ class Knowledge:
         singular: singular values [P] of the sensitivities, falling; ``directions`` [P, P] are the combinations, by rows.
         open: parameters that the data do not tell, in the order in which they were given up.
         noise: variance by which the sensitivities' products were divided.
+        scatter: products [P, P] of the pulls of independent groups on the parameters, in the units of ``information``: the same
+            as that where the errors are as the information takes them to be.
+        groups: how many independent groups there were.
     """
 
     names: tuple[str, ...]
@@ -56,6 +61,8 @@ class Knowledge:
     directions: Array
     open: tuple[Left, ...]
     noise: float
+    scatter: Array
+    groups: int
 
     @property
     def told(self) -> tuple[int, ...]:
@@ -64,9 +71,18 @@ class Knowledge:
         return tuple(place for place, name in enumerate(self.names) if name not in left)
 
     def covariance(self, places: Sequence[int]) -> Array:
-        """Covariance [n, n] of the parameters at ``places``, the others held."""
-        chosen = self.information[np.ix_(places, places)]
-        return np.asarray(np.linalg.inv(chosen + RANGE_PRECISION * np.eye(len(places))))
+        """Covariance [n, n] of the parameters at ``places``, the others held: the sandwich of White (1980), by groups."""
+        before = RANGE_PRECISION * np.eye(len(places))
+        bread = np.linalg.inv(self.information[np.ix_(places, places)] + before)
+        return np.asarray(bread @ (self.scatter[np.ix_(places, places)] + before) @ bread)
+
+    @property
+    def quantile(self) -> float:
+        """Half of a 95 % interval, in standard deviations: Student's t, as these come from no more than ``groups`` groups."""
+        z, free = 1.959964, max(self.groups - 1, 1)
+        first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
+        third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+        return float(z + first / free + second / free**2 + third / free**3)
 
     @property
     def correlation(self) -> Array:
@@ -119,15 +135,15 @@ def _sums(sensitivities: Array, residuals: Array, weights: Array) -> tuple[Array
 def knowledge(names: Sequence[str], sensitivities: Array, residuals: Array, groups: NDArray[np.int64]) -> Knowledge:
     """What segments tell, given sensitivities [N, ..., P] and residuals [N, ...] in spreads of the states.
 
-    The errors within a segment, or within a trial where there are many, are no independent ones: their spread is taken from how
-    much the ``groups`` [N] disagree about the parameters (the trace of the sandwich estimator of White 1980), after the best fit
-    that the sensitivities promise.
+    The errors within a trial (a segment, where there are hardly any trials) are no independent ones: their spread is taken from
+    how much the ``groups`` [N] disagree about the parameters, after the best fit that the sensitivities promise. Few groups say
+    little of P directions each, so what they say of each is drawn towards their mean, by P to their number.
     """
     weights = segment_weights(residuals)
     squares, _ = _sums(sensitivities, residuals, weights)
     promised = residuals + sensitivities @ np.clip(step_to_fit(sensitivities, residuals), -2.0, 2.0)
     _, pull = _sums(sensitivities, promised, weights)
-    several = groups if len(np.unique(groups)) >= 10 else np.arange(len(groups))
+    several = groups if len(np.unique(groups)) >= _FEW else np.arange(len(groups))
     summed = np.array([pull[several == group].sum(axis=0) for group in np.unique(several)])
     values, vectors = np.linalg.eigh(squares)
     kept = values > 1e-8 * max(float(values[-1]), 1e-300)
@@ -135,10 +151,14 @@ def knowledge(names: Sequence[str], sensitivities: Array, residuals: Array, grou
     noise = float(((turned**2).sum(axis=0) / values[kept]).mean()) if kept.any() else 1.0
     noise = max(noise, _LEAST_ERROR**2)
     information = squares / noise
+    count, size = len(summed), len(names)
+    shrunk = (count * summed.T @ summed / noise**2 + size * information) / (count + size)
+    scatter = shrunk * count / max(count - 1, 1)
     order = np.argsort(values)[::-1]
     effect = np.sqrt((sensitivities**2).reshape(-1, len(names)).mean(axis=0))
     singular = np.sqrt(np.maximum(values[order], 0.0))
-    return Knowledge(tuple(names), information, effect, singular, vectors[:, order].T, _open(tuple(names), information), noise)
+    left = _open(tuple(names), information)
+    return Knowledge(tuple(names), information, effect, singular, vectors[:, order].T, left, noise, scatter, count)
 
 
 def _open(names: tuple[str, ...], information: Array) -> tuple[Left, ...]:

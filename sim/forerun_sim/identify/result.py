@@ -101,4 +101,4 @@ class Fit:
     def interval(self, name: str) -> tuple[float, float]:
         """95 % interval [SI] of the estimate of ``name``."""
         place = [unknown.name for unknown in self.sought].index(name)
-        return self.sought[place].spread(float(self.coordinates[place]), 1.96 * self.deviations[name])
+        return self.sought[place].spread(float(self.coordinates[place]), self.knowledge.quantile * self.deviations[name])

@@ -14,7 +14,7 @@ from forerun_sim.collect import collect
 from forerun_sim.errors import InputError
 from forerun_sim.identify import Knows, PlayedFactory, Settings, as_yaml, design, fragment, identify
 from forerun_sim.identify.fit import nominal_values, sought_of
-from forerun_sim.identify.information import knowledge
+from forerun_sim.identify.information import knowledge, step_to_fit
 from forerun_sim.identify.segments import cut, yardstick
 from forerun_sim.identify.simulate import Simulation
 from forerun_sim.identify.unknowns import Unknown
@@ -199,6 +199,20 @@ def test_information_grows_with_sensitivity_and_shrinks_with_noise() -> None:
     same = knowledge(["a", "b"], np.repeat(slopes[..., :1], 2, axis=-1), noise, groups)
     assert len(same.open) == 1
     assert set(same.open[0].partners) | {same.open[0].name} == {"a", "b"}
+
+
+@pytest.mark.parametrize("trials", [5, 40])
+def test_intervals_hold_what_they_say_where_the_errors_of_a_trial_belong_together(trials: int) -> None:
+    rng, held = np.random.default_rng(0), []
+    groups = np.repeat(np.arange(trials), 6)
+    for _ in range(150):
+        slopes = rng.standard_normal((len(groups), 5, 3)) * [1.0, 0.5, 0.2]
+        own = 0.1 * rng.standard_normal((trials, 3))  # each trial's robot is a little different
+        residuals = 0.1 * rng.standard_normal((len(groups), 5)) + np.einsum("nkp,np->nk", slopes, own[groups])
+        known = knowledge(["a", "b", "c"], slopes, residuals, groups)
+        found = step_to_fit(slopes, residuals)
+        held.append(np.abs(found) < known.quantile * np.sqrt(np.diag(known.covariance(range(3)))))
+    assert 0.9 < np.mean(held) < 0.99
 
 
 def test_coordinates_and_values_are_each_others_inverse() -> None:
