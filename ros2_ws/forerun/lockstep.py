@@ -10,10 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from forerun.bags import load_trials
+from forerun.control.agent import BundlePolicy
 from forerun.deployment import rig
 from forerun.domains import own_domain
+from forerun_models.bundle import Bundle, load
+from forerun_sim.changes import load_changes
 from forerun_sim.errors import ForerunError
+from forerun_sim.plant import Plant
 from forerun_sim.spec import load_robot
 from forerun_sim.trial import Trial
 
@@ -69,6 +75,29 @@ def play(
         nodes.conductor.wait(0.3, nodes.check)
         nodes.conductor.transition("deactivate")
     return bag, recorded(bag, setting, ids)
+
+
+def alone(bundle: Path, setting: Lockstep) -> list[Trial]:
+    """What ``play`` records, to the last digit, without DDS: the controller's own core on the plant's clock, in this process."""
+    spec, changes = load_robot(setting.robot), load_changes(setting.changes) if setting.changes is not None else ()
+    plant = Plant(spec, engine=setting.engine, task=setting.task, seed=setting.seed, randomize=False, changes=changes)
+    found = load(bundle, robot=spec.name)
+    try:
+        return [_episode(found, plant, setting, setting.first + number) for number in range(setting.episodes)]
+    finally:
+        plant.close()
+
+
+def _episode(bundle: Bundle, plant: Plant, setting: Lockstep, number: int) -> Trial:
+    period = plant.spec.control.period
+    policy, reading = BundlePolicy(bundle, setting.seed, period), plant.reset(number)
+    states, actions = [], []
+    for step in range(round(setting.seconds / period)):
+        states.append(np.concatenate([reading.position, reading.velocity]))
+        actions.append(policy(step, reading))
+        reading = plant.step(actions[-1]) or reading
+    source = f"{setting.robot}-{setting.engine}-{setting.seed}-{number}"
+    return Trial(np.asarray(states, np.float32), np.asarray(actions, np.float32), period, setting.robot, source=source)
 
 
 def recorded(bag: Path, setting: Lockstep, ids: Sequence[str]) -> list[Trial]:

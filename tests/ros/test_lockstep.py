@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forerun.lockstep import Lockstep, play
+from forerun.lockstep import Lockstep, alone, play
 from support.processes import Processes
 from support.tiny_bundle import Law, tiny_bundle
 
@@ -23,6 +23,9 @@ def test_episode_is_the_same_whatever_was_before_it_until_the_plant_changes(doma
     assert [len(trial) for trial in (*two, *one)] == [40, 40, 40]
     assert np.array_equal(two[1].states[:21], one[0].states[:21])
     assert np.abs(two[1].states - one[0].states).max() > 0.01
+    without = alone(bundle, Lockstep("cartpole", "swingup", 0.8, first=6, episodes=2))
+    assert all(np.array_equal(one.states, other.states) for one, other in zip(two, without, strict=True))
+    assert all(np.array_equal(one.actions, other.actions) for one, other in zip(two, without, strict=True))
     assert two[1].meta["lived"] == 0.8 and one[0].meta["changes"][0]["times"] == {"strength": 0.7}
 
 

@@ -1,7 +1,8 @@
 """One robot and one seed of ``forerun bench transfer``: data, models and evaluations, each a piece that is done once.
 
 All that learns sees what the controller recorded over DDS: ``stages`` are seconds of the plant's life, and what is recorded
-between two stages is driven by the bundle that was in use after the first of them. All evaluations begin in the same states.
+between two stages is driven by the bundle that was in use after the first of them. All evaluations begin in the same states; they
+are played in this process, which gives the very returns that DDS in lockstep gives (a test holds both equal).
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ HELD_OUT = 0.2
 @dataclass(frozen=True)
 class Setup:
     """What is the same for all seeds: the ``zero_shot`` bundle, evaluation ``episodes`` of ``seconds`` each, the ``stages`` [s],
-    and how a bundle plays."""
+    and how data are recorded."""
 
     robot: str
     zero_shot: Path
@@ -159,11 +160,11 @@ class Lab:
     # Evaluations -------------------------------------------------------------------------------------------------------
 
     def evaluate(self, bundle: Path, name: str = "", change: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Returns and successes of ``bundle`` over DDS, on the plant after the ``change`` called ``name``, if any."""
+        """Returns and successes of ``bundle`` on the plant after the ``change`` called ``name``, if any."""
 
         def work(folder: Path) -> dict[str, Any]:
             setting = self._setting(self.setup.seconds, EVALUATED, self.setup.episodes, 0, folder, change or {})
-            return self._scored(self.setup.play(bundle, setting, folder)[1])
+            return self._scored(lockstep.alone(bundle, setting))
 
         first = bundle == self.setup.zero_shot
         owner = "zero_shot" if first else bundle.parent.name  # the piece that made it
