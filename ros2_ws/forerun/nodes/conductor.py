@@ -90,7 +90,7 @@ class Conductor:
         self._call("reset", Trigger.Request())
         return str(self._trial["id"])
 
-    def play(self, answers: str, seconds: float, *, first: bool, patience: float = 300.0, check: Callable[[], None]) -> str:
+    def play(self, answers: str, seconds: float, *, first: bool, patience: float = 1200.0, check: Callable[[], None]) -> str:
         """Plays an episode of a simulator in lockstep that waits after ``seconds`` simulated ones, and returns the trial's id.
 
         Args:
