@@ -35,7 +35,7 @@ class Watch:
             assert trainer.running, trainer.output
             return words in self.values.get(key, "")
 
-        self._probe.until(said, f"{key} is {words}: {trainer.output[-2000:]}", timeout=90.0)
+        self._probe.until(said, f"{key} is {words}: {trainer.output[-2000:]}", timeout=240.0)
 
     def _hear(self, message: DiagnosticArray) -> None:
         for status in message.status:

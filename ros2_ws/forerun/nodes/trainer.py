@@ -48,7 +48,8 @@ class TrainerNode(Node):  # type: ignore[misc]
             if not values[name]:
                 raise InputError(f"parameter '{name}' of the trainer is empty; give the {name}")
         self.exit_code: int | None = None
-        os.nice(max(_NICE - os.nice(0), 0))
+        if values["step_back"]:
+            os.nice(max(_NICE - os.nice(0), 0))
         self._bundles = self.create_publisher(String, "bundle", qos.LATCHED)
         self._reports = self.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
         log = self.get_logger()

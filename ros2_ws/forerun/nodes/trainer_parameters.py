@@ -28,7 +28,12 @@ PARAMETERS = (
     Declared("earlier", 300.0, "Seconds of all older data that it takes, evenly spread.", (0.0, 1e9), fixed=True),
     Declared("keep", 5, "Bundles that are kept, beside those in use.", (1, 1000), fixed=True),
     Declared("cpu_affinity", [], "Cores that trainings may run on; empty: all.", (0, 4095), fixed=True, whole=True),
-    Declared("step_back", True, "Trainings give way to whatever else this machine does; false: they share it.", fixed=True),
+    Declared(
+        "step_back",
+        True,
+        "The trainer, and its trainings wholly, give way to whatever else this machine does; false: they share it.",
+        fixed=True,
+    ),
     Declared("seed", 0, "Seed of the trainings.", (0, 2**31 - 1), fixed=True),
     Declared(
         "real_fraction",
