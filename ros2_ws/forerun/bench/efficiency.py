@@ -14,7 +14,7 @@ from pathlib import Path
 from forerun.bench.records import Measurement, Options, Row, Unavailable
 
 SETTLED = 2
-"""The first seeds are left out: settings were chosen on them."""
+"""So many seeds are left out: settings were chosen on them."""
 EVALUATED = 3
 """Episodes at the end."""
 RECIPE = "mpc_dmc"
