@@ -59,7 +59,15 @@ class Subject(str, Enum):
     demo = "demo"
 
 
-_BY_NAME = (Subject.ablation, Subject.fewdata, Subject.transfer, Subject.arms, Subject.efficiency, Subject.live)
+_BY_NAME = (
+    Subject.ablation,
+    Subject.fewdata,
+    Subject.transfer,
+    Subject.arms,
+    Subject.efficiency,
+    Subject.live,
+    Subject.realaigym,
+)
 """Measured only when asked for by name."""
 _MODULES = {Subject.logs: "double_pendulum"}
 """Where the file is not called like the subject."""
@@ -105,8 +113,8 @@ def command(
     beside Stable-Baselines3's, half an hour. Only when asked for by name: ablation trains the double pendulum's recipe in many
     variants, an hour, and fewdata on a part of its logs; transfer fine-tunes on foreign robots, a quarter of an hour a robot and
     seed; arms lets an arm of slow servos follow a moving posture, minutes a seed; efficiency lets mpc learn in dm_control,
-    minutes a task and seed; live runs the live loop for ten minutes of a robot's time. all leaves out what is not on this
-    machine, and says so.
+    minutes a task and seed; realaigym plays acrobot and pendubot, ten minutes a seed; live runs the live loop for ten minutes of
+    a robot's time. all leaves out what is not on this machine, and says so.
 
     \b
     Example:
