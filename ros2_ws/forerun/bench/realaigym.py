@@ -85,7 +85,8 @@ class Lab:
         found, planned = self.attempt(task, number), self._plan(task, number)["expected"]
         best = max(PUBLISHED[task].values())
         seen = round(number * len(self.tasks) * SECONDS)
-        costs = {name: round(value, 4) for name, value in found.items() if name not in ("success", "total")}
+        # Apart from the columns of every measurement, of which one is called time, too.
+        costs = {f"{name}_cost": round(value, 4) for name, value in found.items() if name not in ("success", "total")}
         about: dict[str, str | int | float] = {"task": task, "seed": self.seed, "round": number, "plant_s": seen}
         about |= {"score": round(found["total"], 4), "success": int(found["success"])}
         return about | costs | {"expected_score": round(planned, 4), "best_published": best}
