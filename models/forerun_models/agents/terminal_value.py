@@ -82,6 +82,9 @@ class TerminalValue:
     def imagine(self, model: EnvironmentModel, buffer: Buffer, steps: int) -> dict[str, float]:
         """Begins rollouts in the newest ``model``, ``steps`` after the first one."""
         length = round(self.settings.length.at(steps))
+        rewards, lasting = buffer.all()["reward"], 1.0 / (1.0 - self.settings.discount)
+        # Where no data say otherwise, critics that learn from each other drift to what no rewards could ever sum up to.
+        self.learner.possible = (min(float(rewards.min()), 0.0) * lasting, max(float(rewards.max()), 0.0) * lasting)
         self.imagination.imagine(model, policy_of(self.learner, self._draws), buffer, length, self._numbers, self._draws)
         return {"rollout/length": float(length), "rollout/cut": self.imagination.cut}
 
@@ -102,6 +105,7 @@ class TerminalValue:
             "numbers": self._numbers.bit_generator.state,
             "draws": self._draws.get_state(),
             "updates": self._updates,
+            "possible": self.learner.possible,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -111,3 +115,4 @@ class TerminalValue:
         self._numbers.bit_generator.state = state["numbers"]
         self._draws.set_state(state["draws"])
         self._updates = state["updates"]
+        self.learner.possible = tuple(state["possible"])

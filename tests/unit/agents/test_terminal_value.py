@@ -148,6 +148,19 @@ def test_it_goes_on_from_its_state_to_the_same_values_and_actions(learned: MpcAg
     assert np.array_equal(found[0][1], found[1][1])
 
 
+def test_values_return_to_what_rewards_can_sum_up_to(learned: MpcAgent) -> None:
+    value, rewards = copy.deepcopy(learned.value), learned.buffer.all()["reward"]
+    assert value is not None
+    assert value.learner.possible == pytest.approx((0.0, float(rewards.max()) / (1.0 - 0.9)))
+    value.learner.targets.parameters.mul_(4.0)  # astray: what follows is worth thousands
+    seen = torch.from_numpy(learned.buffer.all()["observation"])
+    value.learner.critics.parameters.copy_(value.learner.targets.parameters)
+    assert value.value(seen).abs().max() > 50
+    value.update(learned.buffer, steps=700)
+    found = value.value(seen)
+    assert found.min() > -2 and found.max() < 12
+
+
 def test_with_a_value_a_short_horizon_is_no_mistake(settings: MpcSettings) -> None:
     agent = MpcAgent(EnvSpec("point", point.SPEC.observation, 1, horizon=100), settings, 0)
     assert not any("planner.horizon" in text for text in agent.advice())

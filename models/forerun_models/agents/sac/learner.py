@@ -15,6 +15,7 @@ d is a true termination: an episode that ran out of time is worth what would hav
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,10 +41,14 @@ class SacLearner:
         settings: of learning.
         seed: of first weights and of the noise of updates.
         device: torch device.
+
+    Attributes:
+        possible: the least and the most that can still be earned; targets do not take the critics' word beyond it.
     """
 
     def __init__(self, observation_size: int, action_size: int, settings: SacLearning, seed: int, device: str = "cpu") -> None:
         self.settings, self.action_size = settings, action_size
+        self.possible = (-math.inf, math.inf)
         self.device = torch.device(device)
         self.generator = torch.Generator(self.device).manual_seed(seed)
         hidden, pair = settings.hidden, observation_size + action_size
@@ -108,7 +113,7 @@ class SacLearner:
 
     def _wanted(self, batch: Batch, action: Tensor, density: Tensor, alpha: Tensor) -> Tensor:
         """y [N, 1]; ``action`` and its log ``density`` are the policy's at ``following``."""
-        slow = self.targets.forward(_pairs(batch["following"], action))[0].amin(dim=0)
+        slow = self.targets.forward(_pairs(batch["following"], action))[0].amin(dim=0).clamp(*self.possible)
         discount = batch["discount"][:, None] if "discount" in batch else self.settings.discount
         goes_on = (1.0 - batch["terminated"])[:, None] * discount
         return torch.addcmul(batch["reward"][:, None], goes_on, slow - alpha * density)
