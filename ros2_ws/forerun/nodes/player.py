@@ -38,6 +38,8 @@ _TYPES = {
 }
 _OTHERS = 5.0
 """Seconds after the first listener to the states in which those to the other topics are waited for."""
+_MATCHED = 0.5
+"""Seconds from when this side sees all listeners until they, too, see this side."""
 _LAST = 0.5
 """Seconds after the last message in which it still gets to whoever listens."""
 
@@ -92,6 +94,7 @@ class PlayerNode(Node):  # type: ignore[misc]
         if not self._heard(list(self._outputs.values()), _OTHERS, all):
             silent = [output.topic_name for output in self._outputs.values() if not output.get_subscription_count()]
             self.get_logger().warning(f"nobody listens to {', '.join(silent)}")
+        self._ending.wait(_MATCHED)
         streams = [stream for stream in self._bag.streams.values() if len(stream.order)]
         order = np.concatenate([stream.order for stream in streams])
         received = np.concatenate([stream.received for stream in streams])

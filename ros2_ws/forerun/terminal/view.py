@@ -94,7 +94,8 @@ class View:
 def view(heard: Heard, surroundings: Surroundings, now: float) -> View:
     """The picture at ``now`` [s]."""
     inside = f"{surroundings.namespace.strip('/')}/" if surroundings.namespace.strip("/") else ""
-    nodes = [_node(name, parts, now) for name, parts in sorted(heard.statuses.items()) if name.startswith(inside)]
+    here = (name for name in sorted(heard.statuses) if name.startswith(inside) and "/" not in name[len(inside) :])
+    nodes = [_node(name, heard.statuses[name], now) for name in here]
     controllers = [node for node in nodes if _PARTS & set(node.parts)]
     # Where there are several, the one that still speaks.
     controller = min(controllers, key=lambda node: node.silent, default=None)

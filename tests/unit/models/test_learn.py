@@ -58,7 +58,10 @@ def test_a_run_killed_twice_and_resumed_has_the_curve_of_one_that_was_not(tmp_pa
 
 
 @pytest.mark.parametrize("tensorboard", [False, True])
-def test_a_full_disk_is_told_and_the_run_goes_on_to_the_same_curve(mounted: Any, tmp_path: Path, tensorboard: bool) -> None:
+def test_a_full_disk_is_told_and_the_run_goes_on_to_the_same_curve(
+    mounted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tensorboard: bool
+) -> None:
+    monkeypatch.setattr("forerun_models.agents.learn._SHOWN_EVERY", 0.0)  # told at every step, however fast the machine
     disk, length = mounted(), {"eval_every": 70, "checkpoint_seconds": 0.0}
 
     def fill(progress: Progress) -> None:
