@@ -39,6 +39,8 @@ def test_a_better_model_is_promoted_and_says_where_it_comes_from(parent, tmp_pat
     assert child.manifest.parent == parent.digest
     assert not set(verdict.judged_on) & set(verdict.trained_on)
     assert not set(verdict.stopped_on) & set(verdict.trained_on)
+    again = finetune(load_parent(child), slider.trials(6, seed=8, gain=0.6), tmp_path / "grandchild", 0)
+    assert again.parent == child.digest
 
 
 def test_a_model_that_is_not_better_is_not_written(parent, tmp_path):

@@ -85,7 +85,7 @@ def planners(draw: st.DrawFn) -> SamplingPlanner:
     return planner_of(model, asked, **chosen)
 
 
-@settings(max_examples=8, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 @given(planner=planners())
 def test_onnx_equals_torch_for_any_settings(planner):
     generator, inputs = torch.Generator().manual_seed(7), []
