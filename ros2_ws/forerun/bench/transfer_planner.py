@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,22 @@ _MEMORY = 0.24
 """Seconds of commands that the drives are told: after that, delay and lag have forgotten."""
 
 
+@dataclass(frozen=True)
+class _Begun:
+    """Sequences under way: ``newest`` states [1, 1, S, N], what they began with, and the actions ``given`` since [h, A, N]."""
+
+    newest: Tensor
+    states: Sequence[Tensor]
+    past: Sequence[Tensor]
+    given: Tensor
+
+
 class SimulatorRollout(ParticleRollout):
     """A simulator as the model of a planner, in the state that is measured and with the drives as the last commands left them."""
 
     def __init__(self, ahead: Ahead, spec: RobotSpec):
         super().__init__(1, 1 + round(_MEMORY / spec.control.period), 2 * len(spec.joints), "stay", False)
-        self._ahead = ahead
+        self._ahead, self._actions = ahead, spec.action_size
 
     def forward(self, states: Sequence[Tensor], past: Sequence[Tensor], actions: Tensor, noise: Tensor | None = None) -> Tensor:
         """See ``ParticleRollout``."""
@@ -37,13 +48,16 @@ class SimulatorRollout(ParticleRollout):
         found = self._ahead.futures(states[-1].double().numpy(), given, actions.double().numpy())
         return torch.from_numpy(found).float()[:, None]
 
-    def begin(self, states: Sequence[Tensor], past: Sequence[Tensor], count: int) -> Any:
-        """Nothing: a simulator takes sequences whole."""
-        raise NotImplementedError
+    def begin(self, states: Sequence[Tensor], past: Sequence[Tensor], count: int) -> _Begun:
+        """See ``ParticleRollout``."""
+        newest = states[-1][None, None, :, None].expand(1, 1, -1, count)
+        return _Begun(newest, states, past, newest.new_zeros(0, self._actions, count))
 
-    def step(self, particles: Any, action: Tensor, kick: Tensor | None = None) -> tuple[Tensor, Any]:
-        """The same."""
-        raise NotImplementedError
+    def step(self, particles: _Begun, action: Tensor, kick: Tensor | None = None) -> tuple[Tensor, _Begun]:
+        """See ``ParticleRollout``; a simulator takes sequences whole, so all is simulated from the beginning."""
+        given = torch.cat([particles.given, action[:, 0]])
+        following = self.forward(particles.states, particles.past, given)[-1:]
+        return following, replace(particles, newest=following, given=given)
 
 
 def simulator_planner(ahead: Ahead, spec: RobotSpec, recipe: Recipe) -> SamplingPlanner:

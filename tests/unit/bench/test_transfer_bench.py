@@ -13,12 +13,14 @@ from forerun.bench import transfer
 from forerun.bench.pieces import Pieces
 from forerun.bench.records import Options
 from forerun.bench.transfer_lab import Lab, Setup
+from forerun.bench.transfer_planner import SimulatorRollout
 from forerun.lockstep import Lockstep
 from forerun_models.export import Provenance, export_bundle
 from forerun_models.recipe import load_recipe
 from forerun_models.training.start import build, initialise
 from forerun_models.training.windows import Windows
 from forerun_sim.collect import collect
+from forerun_sim.engines.mujoco_ahead import Ahead
 from forerun_sim.spec import load_robot
 from forerun_sim.trial import Trial
 
@@ -109,3 +111,16 @@ def test_a_changed_plant_is_learned_until_the_return_is_back(
     change = {"times": {"strength": 0.7}}
     assert list(lab.recovery("weak", change, zero_shot, (1, 2), wanted=0.0)) == [0, 1, 2]
     assert list(lab.recovery("weak", change, zero_shot, (1, 2), wanted=-1e9)) == [0]
+
+
+def test_a_simulator_goes_step_by_step_where_it_goes_at_once() -> None:
+    spec = load_robot("cartpole")
+    rollout = SimulatorRollout(Ahead(spec, "mujoco_urdf"), spec)
+    random = torch.Generator().manual_seed(0)
+    states = [0.1 * torch.randn(4, generator=random) for _ in range(rollout.history)]
+    past = [torch.randn(1, generator=random) for _ in range(rollout.history - 1)]
+    actions = 5.0 * torch.randn(3, 1, 2, generator=random)
+    at_once, particles = rollout(states, past, actions), rollout.begin(states, past, 2)
+    for step, action in enumerate(actions):
+        following, particles = rollout.step(particles, action[None, None])
+        assert torch.equal(following, at_once[step][None]) and torch.equal(particles.newest, following)
