@@ -55,7 +55,7 @@ def test_the_demo_closes_the_loop(tmp_path: Path, repository: Path) -> None:
     assert report == out / "report.html"
     summary = json.loads((out / "report.json").read_text())
     assert [len(summary["episodes"][side]) for side in ("before", "after")] == [3, 3]
-    assert summary["verdict"]["promoted"]
+    assert summary["verdict"]["promoted"] and all(check["passed"] for check in summary["verdict"]["checks"])
     assert summary["ticks"]["swaps"] == 1
     assert summary["ticks"]["count"] > 6 * 2.5 * 50
     steps = summary["settings"]["hot swap"]

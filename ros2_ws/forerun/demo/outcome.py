@@ -64,7 +64,7 @@ def demo_report(outcome: Outcome, seconds: Mapping[str, float]) -> ReportData:
         action_units=["N" if joint.type == "prismatic" else "Nm" for joint in robot.actuated],
         robot=outcome.name,
         ticks=_ticks(session.figures, robot.control.period),
-        verdict=Verdict(bool(session.verdict["promoted"]), str(session.verdict["reason"])),
+        verdict=Verdict(*(session.verdict[name] for name in ("promoted", "reason", "checks"))),
         settings={
             "seconds": round(sum(seconds.values()), 1),
             **{f"seconds, {name}": value for name, value in seconds.items()},

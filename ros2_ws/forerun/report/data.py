@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -72,10 +72,11 @@ class Ticks:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate of fine-tuning decided, and why."""
+    """What the gate of fine-tuning decided, and why; ``checks`` are those of the verdict file: ``name``, ``passed``, ``text``."""
 
     promoted: bool
     reason: str
+    checks: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ def summary(data: ReportData) -> dict[str, Any]:
             "latency_s": percentiles(ticks.latency),
             "compute_s": percentiles(ticks.compute),
         },
-        "verdict": data.verdict and {"promoted": data.verdict.promoted, "reason": data.verdict.reason},
+        "verdict": data.verdict and asdict(data.verdict),
         "settings": data.settings,
         "seeds": data.seeds,
         "machine": data.machine,

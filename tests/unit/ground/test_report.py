@@ -42,7 +42,7 @@ def data() -> ReportData:
         action_units=("N",),
         robot="cartpole",
         ticks=Ticks(PERIOD, PERIOD + 1e-4 * generator.normal(size=500), generator.uniform(1e-3, 3e-3, 500), swaps=1),
-        verdict=Verdict(True, "better on held-out trials"),
+        verdict=Verdict(True, "better on held-out trials", [{"name": "latency", "passed": True, "text": "99 of 100 plans in 7 ms"}]),
         settings={"horizon": 30, "limit": float("nan")},
         seeds={"training": 1},
     )
@@ -96,7 +96,7 @@ def test_machines_find_the_same_figures_beside_the_page(data: ReportData, tmp_pa
     assert summary["k_step"]["after"]["10"] == 0.2
     assert summary["learning"]["training"] == {"epochs": 3, "best": 0.4}
     assert summary["ticks"]["period_s"]["p50"] == pytest.approx(PERIOD, rel=1e-2)
-    assert summary["verdict"]["promoted"] is True
+    assert summary["verdict"]["promoted"] is True and summary["verdict"]["checks"][0]["name"] == "latency"
     assert summary["settings"] == {"horizon": 30, "limit": None}
 
 
