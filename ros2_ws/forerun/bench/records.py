@@ -18,6 +18,8 @@ from typing import Any
 from forerun_sim.errors import InputError
 from forerun_sim.files import write_file
 
+ORIGIN = frozenset({"time", "commit", "command", "cpu", "cores", "load", "python", "settings"})
+"""Columns of every table: those of ``provenance``, and the settings."""
 Row = Mapping[str, str | int | float]
 
 
@@ -61,11 +63,20 @@ class Options:
 
 @dataclass(frozen=True)
 class Measurement:
-    """The figures of one subject: rows of plain values, and the settings that led to them (JSON values)."""
+    """The figures of one subject: rows of plain values, and the settings that led to them (JSON values).
+
+    Raises:
+        ValueError: a row has a column that every table has for where its figures come from; it would be lost there.
+    """
 
     subject: str
     rows: Sequence[Row]
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        taken = sorted(ORIGIN & {name for row in self.rows for name in row})
+        if taken:
+            raise ValueError(f"{self.subject}: a row's column is called {', '.join(taken)}, as are columns of the rows' origin")
 
 
 class Unavailable(InputError):

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from forerun.bench import bags, environments, planner, simulator, training
 from forerun.bench.planner_sizes import Size
-from forerun.bench.records import Measurement, Options, append, provenance
+from forerun.bench.records import ORIGIN, Measurement, Options, append, provenance
 from forerun.bench.timing import medians
 from forerun.cli.app import app
 from forerun_sim.errors import InputError
@@ -93,6 +93,12 @@ def test_a_file_that_is_no_table_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no table of measurements"):
         append(tmp_path, Measurement("things", [{"size": 1}]), provenance(""))
     assert path.read_text() == "notes\nabout, something, else\n"
+
+
+def test_a_figure_that_the_origin_would_replace_is_refused() -> None:
+    assert {*provenance(""), "settings"} == ORIGIN
+    with pytest.raises(ValueError, match="a row's column is called time"):
+        Measurement("things", [{"size": 1}, {"time": 2.0}])
 
 
 def test_works_are_timed_in_turns() -> None:

@@ -42,7 +42,9 @@ def data() -> ReportData:
         action_units=("N",),
         robot="cartpole",
         ticks=Ticks(PERIOD, PERIOD + 1e-4 * generator.normal(size=500), generator.uniform(1e-3, 3e-3, 500), swaps=1),
-        verdict=Verdict(True, "better on held-out trials", [{"name": "latency", "passed": True, "text": "99 of 100 plans in 7 ms"}]),
+        verdict=Verdict(
+            True, "better on held-out trials", [{"name": "latency", "passed": True, "text": "99 of 100 plans in 7 ms"}]
+        ),
         settings={"horizon": 30, "limit": float("nan")},
         seeds={"training": 1},
     )
