@@ -17,6 +17,8 @@ from forerun_sim.errors import InputError
 from forerun_sim.spec import load_robot
 from forerun_sim.trial import Trial
 
+# One worker makes the bags, for all that read them.
+pytestmark = pytest.mark.xdist_group("real bags")
 Floats = NDArray[np.float64]
 
 
