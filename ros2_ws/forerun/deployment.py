@@ -24,6 +24,7 @@ from forerun_models.bundle import load
 from forerun_sim.errors import ForerunError
 from forerun_sim.spec import load_robot
 from forerun_sim.tasks import TaskFunction
+from forerun_sim.trial import Trial
 
 if TYPE_CHECKING:
     from forerun.nodes.conductor import Conductor
@@ -74,8 +75,13 @@ def deploy(
         # The last trial ends here, as every other one does: with the beginning of another.
         nodes.conductor.next_episode()
         nodes.conductor.transition("deactivate")
-    task = TaskFunction(robot, setting.task)
-    return [_until_its_end(score(trial, task, setting.duration), task) for trial in trials_of(bag, robot, ids)]
+    return judged(trials_of(bag, robot, ids), setting)
+
+
+def judged(trials: Sequence[Trial], setting: Setting) -> list[Episode]:
+    """The trials with their rewards until the task ends them."""
+    task = TaskFunction(load_robot(setting.robot), setting.task)
+    return [_until_its_end(score(trial, task, setting.duration), task) for trial in trials]
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ import numpy as np
 
 from forerun.bags import load_trials
 from forerun.control.agent import BundlePolicy
-from forerun.deployment import rig
+from forerun.deployment import Setting, judged, rig
 from forerun.domains import own_domain
+from forerun.report import Episode
 from forerun_models.bundle import Bundle, load
 from forerun_sim.changes import load_changes
 from forerun_sim.errors import ForerunError
@@ -29,8 +30,8 @@ ANSWERS = "controller/command_stamped"
 
 @dataclass(frozen=True)
 class Lockstep:
-    """``episodes`` of ``seconds`` each, from number ``first`` on, on the plant of ``robot`` in ``engine``, which nothing but
-    ``changes`` (a YAML file, ``forerun_sim.changes``) varies."""
+    """``episodes`` of ``seconds`` each, from number ``first`` on, on the plant of ``robot`` in ``engine``: the nominal one, or
+    one drawn for each episode (``randomize``). ``changes`` (a YAML file, ``forerun_sim.changes``) may vary it meanwhile."""
 
     robot: str
     task: str
@@ -40,6 +41,7 @@ class Lockstep:
     engine: str = "mujoco"
     seed: int = 0
     changes: Path | None = None
+    randomize: bool = False
 
 
 def play(
@@ -61,7 +63,8 @@ def play(
     """
     spec = load_robot(setting.robot)
     bag, states = folder / "bag", spec.topics.joint_states
-    plant = {"robot": setting.robot, "task": setting.task, "engine": setting.engine, "randomize": False, "lockstep": True}
+    plant = {"robot": setting.robot, "task": setting.task, "engine": setting.engine, "lockstep": True}
+    plant["randomize"] = setting.randomize
     seconds = round(setting.seconds / spec.control.period) * spec.control.period
     plant |= {"seed": setting.seed, "episode": setting.first, "episode_seconds": seconds}
     plant |= {"changes": str(setting.changes.resolve())} if setting.changes is not None else {}
@@ -77,10 +80,29 @@ def play(
     return bag, recorded(bag, setting, ids)
 
 
+def deploy(bundle: Path, setting: Setting, episodes: int, folder: Path) -> list[Episode]:
+    """As ``forerun.deployment.deploy``, but in lockstep, from episode 0 on: the returns do not depend on the machine.
+
+    Raises:
+        ForerunError: as ``play``.
+    """
+    played = Lockstep(
+        setting.robot,
+        setting.task,
+        setting.duration,
+        first=0,
+        episodes=episodes,
+        engine=setting.engine,
+        seed=setting.seed,
+        randomize=setting.randomize,
+    )
+    return judged(play(bundle, played, folder)[1], setting)
+
+
 def alone(bundle: Path, setting: Lockstep) -> list[Trial]:
     """What ``play`` records, to the last digit, without DDS: the controller's own core on the plant's clock, in this process."""
     spec, changes = load_robot(setting.robot), load_changes(setting.changes) if setting.changes is not None else ()
-    plant = Plant(spec, engine=setting.engine, task=setting.task, seed=setting.seed, randomize=False, changes=changes)
+    plant = Plant(spec, engine=setting.engine, task=setting.task, seed=setting.seed, randomize=setting.randomize, changes=changes)
     found = load(bundle, robot=spec.name)
     try:
         return [_episode(found, plant, setting, setting.first + number) for number in range(setting.episodes)]

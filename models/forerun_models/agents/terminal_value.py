@@ -11,13 +11,13 @@ model. The policy's sequences are among those that the planner tries first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from forerun_models.agents.buffer import Buffer
 from forerun_models.agents.environment_model import EnvironmentModel
@@ -56,7 +56,7 @@ class TerminalValue:
     """
 
     def __init__(self, observations: int, actions: int, settings: ValueSettings, seed: int) -> None:
-        self.settings = settings
+        self.settings, self.observations = settings, observations
         self.learner = SacLearner(observations, actions, settings, seed)
         self.imagination = Imagination(settings, settings.discount)
         self._numbers = np.random.default_rng(seed)
@@ -73,11 +73,23 @@ class TerminalValue:
         rows = observation.reshape(-1, observation.shape[-1])
         return self.learner.act(rows, None).reshape(*observation.shape[:-1], -1)
 
-    def networks(self) -> Networks:
-        """Both as they are now, as modules for a robot's planner whose state and goal are what this observes."""
+    def networks(self, order: Sequence[int] = (), turning: Sequence[int] = ()) -> Networks:
+        """Both as they are now, as modules for a robot's planner.
+
+        Args:
+            order: [O] which number of an observation is each number that the planner shows; the same ones in the same places if
+                absent.
+            turning: as ``Networks`` takes it.
+        """
         learner = self.learner
-        critics = [learner.critics.module(member) for member in range(learner.critics.members)]
-        return Networks(learner.policy.module(0), critics).eval()
+        policy, *critics = learner.policy.module(0), *(learner.critics.module(one) for one in range(learner.critics.members))
+        if order:
+            for network in (policy, *critics):
+                first = network[0]
+                assert isinstance(first, nn.Linear)
+                columns = [*order, *range(len(order), first.in_features)]  # critics see the action behind them
+                first.load_state_dict({"weight": first.weight.detach()[:, columns], "bias": first.bias.detach()})
+        return Networks(policy, critics, turning).eval()
 
     def imagine(self, model: EnvironmentModel, buffer: Buffer, steps: int) -> dict[str, float]:
         """Begins rollouts in the newest ``model``, ``steps`` after the first one."""

@@ -51,11 +51,13 @@ class Term(Strict):
     - ``distance``: -weight * distance [m] of ``link`` to the three goal numbers from index ``goal`` on, or to the link ``to``.
       Objects count as links.
     - ``product``: weight * product of the values of ``terms``.
+    - ``alive``: weight, at every step. Where a fall ends the episode and all else is a cost, nothing is paid after a fall, and
+      without it an agent learns to fall soon.
 
     ``target`` is a number, ``goal`` the index of the goal number that replaces it.
     """
 
-    kind: Literal["tolerance", "quadratic", "action", "slew", "limit", "distance", "product"]
+    kind: Literal["tolerance", "quadratic", "action", "slew", "limit", "distance", "product", "alive"]
     feature: Feature | None = None
     link: str | None = None
     to: str | None = None

@@ -117,6 +117,16 @@ class Distance:
         return -self._weight * xp.sqrt(gaps[0] * gaps[0] + gaps[1] * gaps[1] + gaps[2] * gaps[2] + 1e-12)
 
 
+class Alive:
+    """weight, at every step that is reached."""
+
+    def __init__(self, term: Term) -> None:
+        self._weight = term.weight
+
+    def reward(self, xp: Any, state: Any, action: Any, previous_action: Any, goal: Any) -> Any:
+        return state[..., 0] * 0.0 + self._weight
+
+
 class Product:
     """weight * product of the values of other terms."""
 
@@ -143,4 +153,6 @@ def make_term(term: Term, spec: RobotSpec, task: str | None, features: Features)
         return _COMMANDS[term.kind](term, spec, task)
     if term.kind == "distance":
         return Distance(term, features)
+    if term.kind == "alive":
+        return Alive(term)
     return Product(term.weight, [make_term(inner, spec, task, features) for inner in term.terms])

@@ -16,7 +16,7 @@ from forerun_models.agents.mpc import MpcAgent
 from forerun_models.bundle import Bundle, load
 from forerun_models.export.agents import export_run
 from forerun_models.export.export import act_inputs, act_onnx, act_outputs
-from forerun_models.export.planning import export_planning, trials_of
+from forerun_models.export.planning import export_planning, networks_of, states_of, trials_of
 from forerun_models.planners.make import make_exportable
 from forerun_models.planners.networks import Networks
 from forerun_models.recipe import Recipe
@@ -120,6 +120,35 @@ def test_a_recipe_for_another_task_gets_no_value(run: Path, tmp_path: Path) -> N
     assert load_parent(load(tmp_path / "bundle")).networks is None
 
 
+def test_an_agent_that_sees_sines_and_cosines_is_exported_too(tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(_AGENT)
+    options = {"duration": 1.0, "angles": "sincos", "randomize": False}
+    about = learn(
+        "forerun/cartpole-swingup-v0",
+        "mpc",
+        120,
+        0,
+        tmp_path / "run",
+        recipe=tmp_path / "small.yaml",
+        options=options,
+        eval_episodes=1,
+    ).about
+    _, agent = load_learned(tmp_path / "run")
+    assert isinstance(agent, MpcAgent) and agent.value is not None
+    environment = make_environment(about.env, MpcAgent, about.options)
+    settings = settings_of_robot(environment.env, about.env)
+    environment.close()
+    shown = agent.buffer.all()["observation"][:50]
+    states = states_of(shown, settings)
+    assert np.abs(np.diff(states[:, 1])).max() < np.pi, "the hinge goes on turning"
+    networks = networks_of(agent.value, settings)
+    seen, state, goal = torch.from_numpy(shown), torch.from_numpy(states), torch.zeros(0)
+    torch.testing.assert_close(networks.value(state, goal), agent.value.value(seen), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(networks.act(state, goal), agent.value.policy(seen), rtol=1e-4, atol=1e-4)
+    export_run(tmp_path / "run", tmp_path / "bundle", _RECIPE)
+    assert load(tmp_path / "bundle").has_model
+
+
 def test_damaged_networks_are_refused() -> None:
     with pytest.raises(InputError, match="holds no value and policy"):
         Networks.unpack(b"nothing", "value.safetensors")
@@ -128,6 +157,6 @@ def test_damaged_networks_are_refused() -> None:
 def test_an_environment_that_shows_more_than_the_state_is_refused(run: Path, tmp_path: Path) -> None:
     about, agent = load_learned(run)
     assert isinstance(agent, MpcAgent)
-    other = about.model_copy(update={"options": {"angles": "sincos"}})
-    with pytest.raises(InputError, match="angles='plain'"):
+    other = about.model_copy(update={"options": {"history": 2}})
+    with pytest.raises(InputError, match="history=0"):
         export_planning(tmp_path / "bundle", agent, other, {}, _RECIPE)

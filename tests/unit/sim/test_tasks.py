@@ -75,6 +75,7 @@ EVERYTHING = {
         {"kind": "quadratic", "feature": "velocity:swing", "target": 1.0, "weight": 0.3},
         {"kind": "action", "weight": 0.2},
         {"kind": "slew", "weight": 0.1},
+        {"kind": "alive", "weight": 0.5},
         {"kind": "limit", "feature": "sin:swing", "bounds": [-1, 1], "margin": 0.4},
         {"kind": "distance", "link": "arm", "goal": 1},
         {"kind": "quadratic", "feature": "link:arm.z", "target": 1.0},
@@ -119,6 +120,7 @@ def test_terms_mean_what_they_say(bob: Robot) -> None:
     assert value(bob, {"kind": "quadratic", "feature": "velocity:swing", "target": 1, "weight": 3}, [0, 3.0]) == -12.0
     assert value(bob, {"kind": "action", "weight": 2}, [0, 0], action=2.5) == pytest.approx(-0.5)
     assert value(bob, {"kind": "slew", "weight": 2}, [0, 0], action=2.5, previous=-2.5) == pytest.approx(-2.0)
+    assert value(bob, {"kind": "alive", "weight": 2}, [3.0, 3.0]) == 2.0
     limit = {"kind": "limit", "feature": "position:swing", "bounds": [-2, 2], "margin": 0.5}
     assert value(bob, limit, [1.5, 0]) == 0.0 and value(bob, limit, [2.5, 0]) == pytest.approx(-4.0)
     assert value(bob, limit, [-2.0, 0]) == pytest.approx(-1.0)
@@ -157,6 +159,19 @@ def test_success_is_holding_the_goal_to_the_end() -> None:
     broken = down_then_up.copy()
     broken[-1] = np.nan
     assert not task.success(broken, 0.02)
+
+
+@pytest.mark.parametrize("name", ["cartpole", "pendulum"])
+def test_to_fall_soon_does_not_pay(name: str) -> None:
+    """Until it ends the episode, a pole that falls still earns: nothing comes after a fall, and nothing is not better."""
+    spec = load_robot(name)
+    task, joints = TaskFunction(spec, "balance"), len(spec.joints)
+    for tilt in np.linspace(0.0, 1.0, 11):
+        state = np.zeros(2 * joints)
+        state[joints - 1], state[-1] = np.pi - tilt, -4.0 * tilt
+        if not task.done(np, state):
+            nothing = np.zeros(len(spec.action_names))
+            assert task.reward(np, state, nothing, nothing, task.default_goal) > 0.0
 
 
 def test_fallen_pole_ends_the_balance() -> None:
