@@ -1,7 +1,7 @@
 """Cuts a recording into trials: uninterrupted runs on one clock.
 
-A trial begins with a ``trial`` message or after a gap, and ends at a reset. A clock that jumps back is accepted where a ``trial``
-message announces the reset, and refused elsewhere: what happened there is not known.
+A trial begins with a ``trial`` message, after a gap or after a jump that no joint makes, and ends at a reset. A clock that jumps
+back is accepted where a ``trial`` message announces the reset, and refused elsewhere: what happened there is not known.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forerun.bags.signals import SAME_CLOCK, Commands, Marker, States
+from forerun.reach import JITTER, Reach, jump
 from forerun_sim.errors import InputError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+SETTLE = 0.3
+"""Seconds that rows wait for what is still under way where a stream is cut while it runs; between two jumps less is no run."""
 IN_FLIGHT = 20
 """Messages of different topics may be recorded in another order than they were sent; around a reset by at most so many."""
 
@@ -32,7 +35,9 @@ class Segment:
         time: [n] their times [ns].
         commands: [m] rows of Commands.
         command_time: [m] their times on the clock of the states [ns], rising strictly.
-        data: what the ``trial`` message said, with ``part`` where gaps split the trial.
+        data: what the ``trial`` message said, with ``part`` where gaps or jumps split the trial.
+        jump: what no joint does and yet was measured between the segment before and this one; empty where nothing was.
+        torn: whether the next segment begins with such a jump.
     """
 
     states: Ints
@@ -40,6 +45,14 @@ class Segment:
     commands: Ints
     command_time: Ints
     data: dict[str, Any]
+    jump: str = ""
+    torn: bool = False
+
+    @property
+    def fragment(self) -> bool:
+        """Too short a run beside a jump: what of several publishers or of a broken sensor it is, nobody knows."""
+        beside = bool(self.jump) or self.torn
+        return beside and int(self.time[-1] - self.time[0]) < SETTLE * 1e9
 
 
 @dataclass(frozen=True)
@@ -59,6 +72,7 @@ def cut(
     period: float,
     notes: list[str],
     longest: float | None = None,
+    reach: Reach | None = None,
 ) -> list[Segment]:
     """The segments of a bag, in the order of recording; segments without states are left out.
 
@@ -67,6 +81,7 @@ def cut(
         period: control period [s].
         notes: gets what was dropped or split.
         longest: time between two states [ns] up to which they belong together; that of these states if absent.
+        reach: of the joints; states further apart than that belong to different runs. Everything is believed if absent.
 
     Raises:
         InputError: a clock goes back by more than a control period and no ``trial`` message says why.
@@ -75,7 +90,10 @@ def cut(
     if longest is None:
         longest = longest_step(np.diff(states.time), period)
     bounds = _settle(path, states, _announced(states, markers, longest), tolerance)
-    bounds = _split_gaps(states, bounds, longest, notes)
+    begins = {bound.row for bound in bounds}
+    gaps = _gaps(states, begins, longest, notes)
+    jumps = {} if reach is None else _jumps(states, begins.union(gaps), reach, period, notes)
+    bounds = _split(states, bounds, sorted([*gaps, *jumps]))
     if _other_clock(states, commands):
         notes.append(f"{commands.topic} was received on another clock than {states.topic} is stamped with; it was carried over")
     segments, late, twice = [], 0, 0
@@ -87,7 +105,17 @@ def cut(
         told = np.flatnonzero((commands.order >= bound.order) & (commands.order < end.order))
         times = _on_states_clock(states, commands, rows, told)
         kept = _settled_commands(path, commands.topic, times, tolerance)
-        segments.append(Segment(rows[keep], states.time[rows][keep], told[kept], times[kept], bound.data))
+        segments.append(
+            Segment(
+                rows[keep],
+                states.time[rows][keep],
+                told[kept],
+                times[kept],
+                bound.data,
+                jumps.get(bound.row, ""),
+                end.row in jumps,
+            )
+        )
     if twice:
         notes.append(f"{twice} messages on {states.topic} with the time of the next one were dropped")
     if late:
@@ -167,23 +195,44 @@ def _goes_back(path: Path, topic: str, time: Ints, at: int, message: int) -> str
     )
 
 
-def _split_gaps(states: States, bounds: list[_Bound], longest: float, notes: list[str]) -> list[_Bound]:
+def _gaps(states: States, begins: set[int], longest: float, notes: list[str]) -> list[int]:
+    """Rows that begin after a gap, where no segment ``begins`` anyway."""
     steps = np.diff(states.time)
-    rows = {bound.row for bound in bounds}
-    gaps = [int(row) + 1 for row in np.flatnonzero(steps > longest) if row + 1 not in rows]
-    if not gaps:
+    gaps = [int(row) + 1 for row in np.flatnonzero(steps > longest) if row + 1 not in begins]
+    if gaps:
+        notes.append(
+            f"{len(gaps)} gaps in {states.topic} longer than {longest / 1e9:.3f} s split trials "
+            f"(longest {int(steps[np.array(gaps) - 1].max()) / 1e9:.3f} s)"
+        )
+    return gaps
+
+
+def _jumps(states: States, begins: set[int], reach: Reach, period: float, notes: list[str]) -> dict[int, str]:
+    """Rows that no joint gets to from the row before, where no segment ``begins`` anyway, and what happened there."""
+    # Messages without stamps are known by their arrival alone, and those may come all at once.
+    jitter = max(period, JITTER) if states.stamped else max(5 * period, 5 * JITTER)
+    far = reach.beyond(np.diff(states.position, axis=0), np.abs(np.diff(states.time)) * 1e-9 + jitter)
+    jumps = {}
+    for row in (np.flatnonzero(far.any(axis=1)) + 1).tolist():
+        if row not in begins:
+            joint = int(far[row - 1].argmax())
+            jumps[row] = jump(states.topic, reach.joints[joint], *states.position[row - 1 : row + 1, joint])
+    if jumps:
+        notes.append(f"{len(jumps)} jumps split trials; the first: {next(iter(jumps.values()))}")
+    return jumps
+
+
+def _split(states: States, bounds: list[_Bound], rows: list[int]) -> list[_Bound]:
+    """``bounds`` and those that begin at ``rows``, in parts numbered from 0 where there are several."""
+    if not rows:
         return bounds
-    notes.append(
-        f"{len(gaps)} gaps in {states.topic} longer than {longest / 1e9:.3f} s split trials "
-        f"(longest {int(steps[np.array(gaps) - 1].max()) / 1e9:.3f} s)"
-    )
-    split = []
+    split: list[_Bound] = []
     for bound, end in zip(bounds, [*(bound.row for bound in bounds[1:]), len(states)], strict=True):
-        inside = [gap for gap in gaps if bound.row < gap < end]
+        inside = [row for row in rows if bound.row < row < end]
         data = {**bound.data, "part": 0} if inside else bound.data
         split.append(_Bound(bound.row, bound.order, data))
-        for part, gap in enumerate(inside, start=1):
-            split.append(_Bound(gap, int(states.order[gap - 1]), {**data, "part": part}))
+        for part, row in enumerate(inside, start=1):
+            split.append(_Bound(row, int(states.order[row - 1]), {**data, "part": part}))
     return split
 
 

@@ -15,6 +15,7 @@ from forerun.bags.signals import Commands, States, read_commands, read_markers, 
 from forerun.bags.storage import RawBag, is_bag, read_raw
 from forerun.bags.velocity import derive
 from forerun.grid import resample, unwrap
+from forerun.reach import Reach
 from forerun_sim.errors import InputError
 from forerun_sim.spec import RobotSpec
 from forerun_sim.trial import Trial
@@ -90,7 +91,7 @@ def trials_of(raw: RawBag, spec: RobotSpec, *, note: Note | None = None, quality
         notes.append(f"no velocity was recorded for {names}; it is derived from the positions")
     if states.effort is None:
         notes.append("no efforts were recorded")
-    segments = cut(raw.path, states, commands, read_markers(raw, notes), spec.control.period, notes)
+    segments = cut(raw.path, states, commands, read_markers(raw, notes), spec.control.period, notes, reach=Reach.of(spec))
     simulated = raw.custom.get("simulated") == "true"
     trials: list[Trial] = []
     for segment in segments:
@@ -98,7 +99,9 @@ def trials_of(raw: RawBag, spec: RobotSpec, *, note: Note | None = None, quality
         if trial is not None:
             trials.append(trial)
     if len(trials) < len(segments):
-        notes.append(f"{len(segments) - len(trials)} of {len(segments)} trials are left out: too short, or without commands")
+        notes.append(
+            f"{len(segments) - len(trials)} of {len(segments)} trials are left out: too short, between jumps, or without commands"
+        )
     if not trials:
         raise InputError(f"{raw.path}: holds no trial: in none of its {len(segments)} parts states and commands overlap")
     for text in notes:
@@ -116,8 +119,8 @@ def _trial(
     simulated: bool,
     quality: bool,
 ) -> Trial | None:
-    """The trial of one segment, or None if it has no complete row after the first."""
-    if not len(segment.commands):
+    """The trial of one segment, or None if it has no complete row after the first, or lies between jumps."""
+    if segment.fragment or not len(segment.commands):
         return None
     origin = int(segment.time[0])
     times = np.asarray((segment.time - origin) * 1e-9, np.float64)

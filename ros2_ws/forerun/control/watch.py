@@ -19,13 +19,8 @@ import numpy as np
 
 from forerun.control.limits import Limits, Vector
 from forerun.control.states import Refusal, State
+from forerun.reach import JITTER, SLACK, Reach, jump
 
-_FACTOR = 3.0
-"""Times the velocity limit: what no robot does by itself."""
-_JITTER = 0.02
-"""Stamps may be wrong by this much against each other [s], or by a control period where that is longer."""
-_SLACK = 0.02
-"""Noise and backlash [rad or m]."""
 _PEACE = 1.0
 """Seconds without a jump that end a series of them."""
 _MESSAGES = 5
@@ -51,9 +46,9 @@ class StateWatch:
 
     def __init__(self, limits: Limits, velocity: Vector, period: float) -> None:
         self._joints = limits.joints
-        self._velocity = _FACTOR * velocity
-        self._turning = np.isinf(limits.position_lower) & np.isinf(limits.position_upper)
-        self._jitter = max(period, _JITTER)
+        turning = np.isinf(limits.position_lower) & np.isinf(limits.position_upper)
+        self._reach = Reach(limits.joints, velocity, turning)
+        self._jitter = max(period, JITTER)
         self._isolated = 3 * period
         self._gap = 3 * period
         self.clear()
@@ -120,19 +115,13 @@ class StateWatch:
         return ""
 
     def _jump(self, before: State, state: State, stale_after: float) -> str:
-        distance = np.abs(state.position - before.position)
-        # A joint that turns without end may be measured within one turn.
-        distance[self._turning] = np.abs((distance[self._turning] + np.pi) % (2 * np.pi) - np.pi)
         # Messages without stamps are known by their arrival alone, and those may come all at once.
         apart = abs(state.time - before.time) + (self._jitter if state.stamp and before.stamp else max(stale_after, self._jitter))
-        far = distance > self._velocity * apart + _SLACK
+        far = self._reach.beyond(state.position - before.position, apart)
         if not far.any():
             return ""
         i = int(np.argmax(far))
-        return (
-            f"joint '{self._joints[i]}' jumped from {before.position[i]:.4g} to {state.position[i]:.4g} between two messages; "
-            "its sensor is broken, or two publishers contradict each other on joint_states"
-        )
+        return jump("joint_states", self._joints[i], before.position[i], state.position[i])
 
     def _repeated(self, before: State, state: State, stale_after: float) -> str:
         if (state.position != before.position).any() or (state.velocity != before.velocity).any():
@@ -143,9 +132,9 @@ class StateWatch:
             self._same_since = before.time
         moving, since = np.abs(state.velocity), state.time - self._same_since
         # A joint that turns without end may have made whole turns from one message to the next.
-        moving[self._turning & (moving * (state.time - before.time) > np.pi)] = 0.0
+        moving[self._reach.turning & (moving * (state.time - before.time) > np.pi)] = 0.0
         i = int(np.argmax(moving))
-        if moving[i] < _MOVING or self._same < _MESSAGES or since <= stale_after or moving[i] * since <= _SLACK:
+        if moving[i] < _MOVING or self._same < _MESSAGES or since <= stale_after or moving[i] * since <= SLACK:
             return ""
         return (
             f"joint_states repeats the same numbers: joint '{self._joints[i]}' would move at {state.velocity[i]:.4g} and stay at "

@@ -10,24 +10,23 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from forerun.bags.cut import IN_FLIGHT, Segment, cut, longest_step
+from forerun.bags.cut import IN_FLIGHT, SETTLE, Segment, cut, longest_step
 from forerun.bags.signals import Commands, Marker, States, stamp_or_receipt
 from forerun.control.states import StateReader
 from forerun.grid import first_complete, grid_times, interpolate, mean_held, unwrap
+from forerun.reach import Reach
 from forerun_sim.errors import InputError
 from forerun_sim.spec import RobotSpec
 
 Floats = NDArray[np.float64]
 
-SETTLE = 0.3
-"""Seconds that a row and a ``trial`` message wait for what is still under way."""
 SILENCE = 2.0
 """Seconds without a state after which a trial is over, whatever comes then."""
 _IDLE = 3
@@ -107,6 +106,7 @@ class Collector:
     def __init__(self, spec: RobotSpec) -> None:
         self._spec = spec
         self._reader = StateReader(spec.joint_names)
+        self._reach = Reach.of(spec)
         self._continuous = np.array([joint.type == "continuous" for joint in spec.joints])
         self._states, self._commands = _Waiting(), _Waiting()
         self._markers: list[Marker] = []
@@ -114,6 +114,7 @@ class Collector:
         self._trial: _Trial | None = None
         self._said: dict[str, Any] = {}
         self._part = self._idle = 0
+        self._jump = ""  # before what waits
         self.notes: deque[str] = deque(maxlen=20)
 
     # Messages ----------------------------------------------------------------------------------------------------------
@@ -180,7 +181,7 @@ class Collector:
         states, commands = self._signals()
         longest = longest_step(np.array(self._steps, np.int64), self._spec.control.period)
         try:
-            segments = cut(Path("live"), states, commands, self._markers, self._spec.control.period, [], longest)
+            segments = cut(Path("live"), states, commands, self._markers, self._spec.control.period, [], longest, self._reach)
         except InputError as error:
             self.notes.append(f"{error}; the trial ends there, and another begins")
             self._forget()
@@ -194,7 +195,14 @@ class Collector:
                 self._said, self._part = said, 0
             elif number:
                 self._part += 1
+            if segment.jump:
+                self.notes.append(f"{segment.jump}; the trial ends there")
+                self._jump = segment.jump
+            elif number or said:
+                self._jump = ""
             goes_on = number == len(segments) - 1 and not (all or silent)
+            if self._trial is None and not goes_on and replace(segment, jump=self._jump).fragment:
+                continue
             out += self._rows(states, commands, segment, goes_on)
         # After a silence, what was announced last begins with the next state.
         coming = [marker for marker in self._markers if silent and marker.received > self._states.received[-1]]
@@ -282,6 +290,7 @@ class Collector:
         self._states.drop(len(self._states))
         self._commands.drop(len(self._commands))
         self._markers.clear()
+        self._jump = ""
 
 
 def _merged(parts: list[Rows]) -> list[Rows]:

@@ -46,7 +46,8 @@ class Run:
 def run(rows: int = 100, seed: int = 0, start: float = 0.0, step: float = 0.01) -> Run:
     rng = np.random.default_rng(seed)
     times = start + np.arange(rows) * step
-    position, velocity, effort, command = (rng.normal(size=(rows, 2)) for _ in range(4))
+    position = np.cumsum(rng.normal(scale=0.02, size=(rows, 2)), axis=0)
+    velocity, effort, command = (rng.normal(size=(rows, 2)) for _ in range(3))
     return Run(
         times,
         position,

@@ -26,6 +26,7 @@ def arrays(**changes: Any) -> dict[str, Any]:
     """A log of the two-joint arm at 500 Hz; ``None`` leaves an array out."""
     t = 1_660_000_000.123 + np.arange(ROWS) * 0.002
     values = np.random.default_rng(0).normal(size=(4, ROWS, 2)).astype(np.float32)
+    values[0] = np.cumsum(0.02 * values[0], axis=0)
     log = {"t": t, "q": values[0], "dq": values[1], "tau_meas": values[2], "tau_cmd": values[3], **changes}
     return {name: value for name, value in log.items() if value is not None}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 from tests.support.stream import EPOCH, NAMES, SPEC, Message, as_bag, recording
 
 from forerun.bags import load_trials
+from forerun.bags.cut import SETTLE
 from forerun.control.states import StateRefused
-from forerun.training.collect import SETTLE, Collector, Rows
+from forerun.training.collect import Collector, Rows
 from forerun_sim.errors import InputError
 
 
@@ -54,6 +56,32 @@ def test_the_live_stream_gives_the_trials_that_its_bag_gives(tmp_path: Path, see
         np.testing.assert_allclose(actions, trial.actions, atol=1e-6)
         assert parts[0].start == pytest.approx(trial.start, abs=1e-6)
         assert parts[0].data.get("id") == trial.meta.get("id")
+
+
+@pytest.mark.parametrize("every", [0.02, 0.1, 1.0])
+def test_what_two_publishers_contradict_each_other_about_is_learned_by_nobody(tmp_path: Path, every: float) -> None:
+    messages = recording(np.random.default_rng(5))
+    begin = messages[0].received
+    # From 1.5 to 2.5 s on somebody else says that the cart stands elsewhere; at 3.2 s the sensor is wrong once.
+    second = [
+        replace(message, received=message.received + 10**6, values=([message.values[0][0], 5.0], message.values[1]))
+        for message in messages
+        if message.kind == "state" and 1.5 <= (message.received - begin) * 1e-9 <= 2.5
+    ]
+    spoilt = next(i for i, m in enumerate(messages) if m.kind == "state" and m.received > begin + 3.2e9)
+    messages[spoilt] = replace(messages[spoilt], values=([2.0, -9.0], messages[spoilt].values[1]))
+    messages = sorted([*messages, *second], key=lambda message: message.received)
+    notes: list[str] = []
+    expected = load_trials(as_bag(tmp_path / "bag", messages), SPEC, note=notes.append)
+    assert [round(SPEC.control.period * len(trial.states), 1) for trial in expected] == pytest.approx(
+        [1.5, 0.7, 0.8, 3, 2.5], abs=0.11
+    )
+    assert all(np.abs(trial.states[:, 0]).max() < 1.5 for trial in expected)
+    assert any("jumps split trials" in text and "'slider' jumped" in text for text in notes)
+    trials = live(messages, every=every)
+    assert [sum(len(part.states) for part in parts) for parts in trials] == [len(trial.states) for trial in expected]
+    for parts, trial in zip(trials, expected, strict=True):
+        np.testing.assert_allclose(np.concatenate([part.states for part in parts]), trial.states, rtol=1e-6, atol=1e-6)
 
 
 def test_memory_is_bounded_and_nothing_is_kept_longer_than_it_settles() -> None:
