@@ -8,11 +8,13 @@ The bound is generous: it tells a broken stream from a fast robot, it is no limi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from forerun_sim.spec import RobotSpec
+if TYPE_CHECKING:  # the controller reads no robot.yaml
+    from forerun_sim.spec import RobotSpec
 
 JITTER = 0.02
 """Stamps may be wrong by this much against each other [s], or by a control period where that is longer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,6 +51,8 @@ class Content:
         custom: what our writers stored about the bag, without the prefix.
         notes: what the reader should know.
         unpack: from a stored to a plain message; None where they are stored plain.
+        messages: read so far, all topics that are ours together.
+        full: called after a batch when more than ``most`` messages wait; to ``forget`` some.
     """
 
     topics: dict[str, str] = field(default_factory=dict)
@@ -59,6 +62,8 @@ class Content:
     notes: list[str] = field(default_factory=list)
     unpack: Callable[[bytes], bytes] | None = None
     messages: int = 0
+    most: int = 0
+    full: Callable[[], None] | None = None
 
     def declare(self, topic: str, msgtype: str) -> None:
         """Make a topic known; later files of a bag declare it again."""
@@ -91,6 +96,22 @@ class Content:
             rows.received += [received[i] for i in index]
             found = [payloads[i] for i in index]
             rows.payloads += found if self.unpack is None else map(self.unpack, found)
+        if self.full is not None and self._waiting > self.most:
+            self.full()
+            # Where little could be taken the next attempt waits, so that a bag of very short trials takes no time squared.
+            self.most = max(self.most, 2 * self._waiting)
+
+    @property
+    def _waiting(self) -> int:
+        return sum(len(rows.order) for rows in self.rows.values())
+
+    def forget(self, before: int, newest: str) -> None:
+        """Drop the messages before bag position ``before``; of topic ``newest`` the last one of them stays."""
+        for topic, rows in self.rows.items():
+            count = bisect_left(rows.order, before)
+            count = max(count - 1, 0) if topic == newest else count
+            for column in (rows.order, rows.received, rows.payloads):
+                del column[:count]
 
     def add_custom(self, data: Any) -> None:
         """Take what is ours from a mapping of custom data."""

@@ -96,17 +96,39 @@ def find(raw: RawBag, name: str, types: tuple[str, ...], taken: str | None = Non
     return exact[0] if exact else ending[0] if ending else None
 
 
+def streams_of(raw: RawBag, spec: RobotSpec) -> tuple[Stream | None, Stream | None]:
+    """States and commands of a part of a bag, None where it has no message of theirs.
+
+    Raises:
+        InputError: several topics end with the name of one.
+    """
+    states = _states(raw, spec.topics.joint_states)
+    commands = _commands(raw, spec.topics.commands, None if states is None else states.topic.name)
+    return _filled(states), _filled(commands)
+
+
+def _filled(stream: Stream | None) -> Stream | None:
+    return stream if stream is not None and len(stream.order) else None
+
+
+def _states(raw: RawBag, name: str) -> Stream | None:
+    return find(raw, name, (JOINT_STATE,)) or _only(raw, JOINT_STATE, None)
+
+
+def _commands(raw: RawBag, name: str, states: str | None) -> Stream | None:
+    return find(raw, name, (MULTI_ARRAY, JOINT_STATE), taken=states) or _only(raw, MULTI_ARRAY, "goal")
+
+
 def states_stream(raw: RawBag, name: str, notes: list[str]) -> Stream:
     """The joint states: topic ``name``, else the only JointState topic.
 
     Raises:
         InputError: there is none or the choice is not clear.
     """
-    found = find(raw, name, (JOINT_STATE,))
+    found = _states(raw, name)
     if found is None:
-        found = _only(raw, JOINT_STATE, None)
-        if found is None:
-            raise InputError(f"{raw.path}: no topic '{name}' of type {JOINT_STATE}; the bag has: {raw.listing}")
+        raise InputError(f"{raw.path}: no topic '{name}' of type {JOINT_STATE}; the bag has: {raw.listing}")
+    if find(raw, name, (JOINT_STATE,)) is None:
         notes.append(f"no topic '{name}'; joint states are taken from {found.topic.name}, the only {JOINT_STATE}")
     if not len(found.order):
         raise InputError(f"{raw.path}: topic {found.topic.name} has no messages; the bag has: {raw.listing}")
@@ -119,14 +141,13 @@ def commands_stream(raw: RawBag, name: str, states: str, notes: list[str]) -> St
     Raises:
         InputError: there is none or the choice is not clear.
     """
-    found = find(raw, name, (MULTI_ARRAY, JOINT_STATE), taken=states)
+    found = _commands(raw, name, states)
     if found is None:
-        found = _only(raw, MULTI_ARRAY, "goal")
-        if found is None:
-            raise InputError(
-                f"{raw.path}: no commands: no topic '{name}' of type {MULTI_ARRAY} or {JOINT_STATE}, so what the robot was told "
-                f"is not known and no model of it can be learned; record the commands too. The bag has: {raw.listing}"
-            )
+        raise InputError(
+            f"{raw.path}: no commands: no topic '{name}' of type {MULTI_ARRAY} or {JOINT_STATE}, so what the robot was told "
+            f"is not known and no model of it can be learned; record the commands too. The bag has: {raw.listing}"
+        )
+    if find(raw, name, (MULTI_ARRAY, JOINT_STATE), taken=states) is None:
         notes.append(f"no topic '{name}'; commands are taken from {found.topic.name}, the only {MULTI_ARRAY}")
     if not len(found.order):
         raise InputError(f"{raw.path}: no commands: topic {found.topic.name} has no messages; the bag has: {raw.listing}")

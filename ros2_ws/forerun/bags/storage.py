@@ -7,7 +7,8 @@ clock that jumped back and mix the trials before and after it.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -20,6 +21,8 @@ from forerun.bags.content import KEPT, Content
 from forerun_sim.errors import InputError
 
 SUFFIXES = (".mcap", ".db3")
+MOST = 400_000
+"""Messages that wait before they are taken: some 130 MB."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,11 @@ class Stream:
     order: NDArray[np.int64]
     received: NDArray[np.int64]
     payloads: list[bytes]
+
+    def until(self, order: int) -> Stream:
+        """The messages before that position of the bag."""
+        count = int(np.searchsorted(self.order, order))
+        return Stream(self.topic, self.order[:count], self.received[:count], self.payloads[:count])
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,15 @@ class RawBag:
         """The topics in words, for messages."""
         return ", ".join(f"{topic.name} ({topic.type}, {topic.count})" for topic in self.topics) or "no topics"
 
+    def until(self, order: int) -> RawBag:
+        """The messages before that position of the bag."""
+        return replace(self, streams={name: stream.until(order) for name, stream in self.streams.items()})
+
+
+Take = Callable[[RawBag], tuple[int, str]]
+"""Says which messages of a bag it has taken: those before a position of the bag (``Stream.order``), but for the newest one of a
+topic."""
+
 
 def is_bag(path: Path) -> bool:
     """True for a folder that holds a rosbag2 and for a storage file."""
@@ -83,10 +100,14 @@ def is_bag(path: Path) -> bool:
     return path.suffix in SUFFIXES
 
 
-def read_raw(path: str | Path) -> RawBag:
+def read_raw(path: str | Path, *, take: Take | None = None, most: int = MOST) -> RawBag:
     """The bag at ``path``, a folder or a ``.mcap`` or ``.db3`` file.
 
     A truncated MCAP file is read up to its last whole chunk, which ``notes`` say.
+
+    Args:
+        take: gets what has been read whenever more than ``most`` messages wait, so that a bag may be larger than the memory. What
+            it takes is missing in the bag that is returned, but not in its topics' counts.
 
     Raises:
         InputError: no bag there, or it is damaged or of a kind that cannot be read.
@@ -103,6 +124,8 @@ def read_raw(path: str | Path) -> RawBag:
         raise InputError(f"{path}: compression mode '{compression}' cannot be read")
     if compression in ("file", "message") and metadata.get("compression_format") != "zstd":
         raise InputError(f"{path}: compression format '{metadata.get('compression_format')}' cannot be read, only zstd")
+    if take is not None:
+        content.most, content.full = most, lambda: content.forget(*take(_collect(path, files, content)))
     for file in files:
         _read_file(file, content, compression)
     expected = metadata.get("message_count")

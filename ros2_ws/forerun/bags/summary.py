@@ -11,8 +11,8 @@ import numpy as np
 from forerun.bags import decode
 from forerun.bags.content import JOINT_STATE
 from forerun.bags.quality import Quality, warnings
-from forerun.bags.read import trials_of
-from forerun.bags.storage import RawBag, Stream, read_raw
+from forerun.bags.read import Reading, quiet_place
+from forerun.bags.storage import MOST, RawBag, Stream, read_raw
 from forerun_sim.errors import InputError
 from forerun_sim.spec import RobotSpec
 
@@ -78,57 +78,105 @@ class BagSummary:
         return asdict(self)
 
 
-def inspect_bag(path: str | Path, spec: RobotSpec | None = None) -> BagSummary:
-    """What the bag at ``path`` holds, and its trials where ``spec`` says which robot it is.
+def inspect_bag(path: str | Path, spec: RobotSpec | None = None, *, most: int = MOST) -> BagSummary:
+    """What the bag at ``path`` holds, and its trials where ``spec`` says which robot it is; ``most`` as in ``read_raw``.
 
     Raises:
         InputError: there is no bag, or it cannot be read at all.
     """
-    raw = read_raw(path)
+    seen = _Seen(spec)
+    raw = read_raw(path, take=seen.take, most=most)
+    seen.add(raw)
     notes = list(raw.notes)
-    trials: tuple[TrialSummary, ...] = ()
-    problem, poor = None, list[str]()
-    if spec is not None:
-        try:
-            found = trials_of(raw, spec, note=lambda text: notes.append(text.removeprefix(f"{raw.path}: ")), quality=True)
-            poor = warnings(found, spec)
-            trials = tuple(
-                TrialSummary(
-                    trial.source,
-                    str(trial.meta.get("id", "")),
-                    len(trial),
-                    trial.start,
-                    trial.duration,
-                    bool(trial.meta["simulated"]),
-                    Quality.from_data(trial.meta["quality"]),
-                )
-                for trial in found
-            )
-        except InputError as error:
-            problem = str(error).removeprefix(f"{raw.path}: ")
-    times = [stream.received for stream in raw.streams.values() if len(stream.received)]
-    span = (max(int(time.max()) for time in times) - min(int(time.min()) for time in times)) if times else 0
+    trials, poor = seen.trials(raw, notes)
+    span = max(seen.newest - seen.oldest, 0)
     return BagSummary(
         path=str(raw.path),
         storage=raw.storage,
         bytes=sum(file.stat().st_size for file in raw.files),
         messages=sum(topic.count for topic in raw.topics),
         duration=span * 1e-9,
-        topics=tuple(TopicSummary(topic.name, topic.type, topic.count, _rate(raw, topic.name)) for topic in raw.topics),
-        joints=tuple(
-            _joints(stream) for stream in raw.streams.values() if stream.topic.type == JOINT_STATE and len(stream.order)
-        ),
+        topics=tuple(TopicSummary(topic.name, topic.type, topic.count, seen.rates.get(topic.name)) for topic in raw.topics),
+        joints=tuple(seen.joints[name] for name in sorted(seen.joints)),
         robot=raw.custom.get("robot"),
         trials=trials,
-        problem=problem,
+        problem=seen.problem,
         notes=tuple(dict.fromkeys(notes)),
         warnings=tuple(poor),
     )
 
 
-def _rate(raw: RawBag, topic: str) -> float | None:
-    stream = raw.streams.get(topic)
-    if stream is None or len(stream.received) < 3:
+class _Seen:
+    """What the blocks of a bag add up to.
+
+    Attributes:
+        oldest, newest: receive times [ns].
+        rates: by topic [Hz], of its first block.
+        joints: by topic.
+        problem: why no trial can be made, None where they can.
+    """
+
+    def __init__(self, spec: RobotSpec | None) -> None:
+        self._spec = spec
+        self._reading = None if spec is None else Reading(spec, quality=True)
+        self.oldest, self.newest = np.iinfo(np.int64).max, 0
+        self.rates: dict[str, float] = {}
+        self.joints: dict[str, JointsSummary] = {}
+        self.problem: str | None = None
+
+    def take(self, raw: RawBag) -> tuple[int, str]:
+        """As ``storage.Take``."""
+        place, stays = quiet_place(raw), ""
+        if self._reading is not None and self.problem is None:
+            try:
+                place, stays = self._reading.take(raw)
+            except InputError as error:
+                self._failed(raw, error)
+        self.add(raw.until(place))
+        return place, stays
+
+    def add(self, raw: RawBag) -> None:
+        for stream in raw.streams.values():
+            if not len(stream.order):
+                continue
+            self.oldest, self.newest = min(self.oldest, int(stream.received.min())), max(self.newest, int(stream.received.max()))
+            rate = _rate(stream)
+            if rate is not None:
+                self.rates.setdefault(stream.topic.name, rate)
+            if stream.topic.type == JOINT_STATE:
+                now = _joints(stream)
+                before = self.joints.get(stream.topic.name)
+                self.joints[stream.topic.name] = now if before is None else _both(before, now)
+
+    def trials(self, raw: RawBag, notes: list[str]) -> tuple[tuple[TrialSummary, ...], list[str]]:
+        """The trials, ``raw`` being the last block, and what of their quality will limit a model."""
+        if self._spec is None or self._reading is None or self.problem is not None:
+            return (), []
+        try:
+            found = self._reading.end(raw, lambda text: notes.append(text.removeprefix(f"{raw.path}: ")))
+        except InputError as error:
+            self._failed(raw, error)
+            return (), []
+        summaries = tuple(
+            TrialSummary(
+                trial.source,
+                str(trial.meta.get("id", "")),
+                len(trial),
+                trial.start,
+                trial.duration,
+                bool(trial.meta["simulated"]),
+                Quality.from_data(trial.meta["quality"]),
+            )
+            for trial in found
+        )
+        return summaries, warnings(found, self._spec)
+
+    def _failed(self, raw: RawBag, error: InputError) -> None:
+        self.problem = str(error).removeprefix(f"{raw.path}: ")
+
+
+def _rate(stream: Stream) -> float | None:
+    if len(stream.received) < 3:
         return None
     step = float(np.median(np.diff(stream.received)))
     return 1e9 / step if step > 0 else None
@@ -153,3 +201,13 @@ def _joints(stream: Stream) -> JointsSummary:
         tuple(float(lower[name]) for name in names),
         tuple(float(upper[name]) for name in names),
     )
+
+
+def _both(one: JointsSummary, other: JointsSummary) -> JointsSummary:
+    """What two blocks say of the joints of a topic."""
+    ranges = {name: (low, high) for name, low, high in zip(one.names, one.lower, one.upper, strict=True)}
+    for name, low, high in zip(other.names, other.lower, other.upper, strict=True):
+        before = ranges.get(name, (np.nan, np.nan))
+        ranges[name] = float(np.fmin(before[0], low)), float(np.fmax(before[1], high))
+    lower, upper = zip(*ranges.values(), strict=True) if ranges else ((), ())
+    return JointsSummary(one.topic, tuple(ranges), one.velocity or other.velocity, one.effort or other.effort, lower, upper)
