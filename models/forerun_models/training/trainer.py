@@ -76,11 +76,13 @@ class Trainer:
             {"params": [p for p in model.parameters() if (id(p) in decayed) == decays], "weight_decay": decay}
             for decays, decay in ((True, settings.weight_decay), (False, 0.0))
         ]
-        self.optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=settings.learning_rate)
+        # Fused: a third of the time at small sizes.
+        self.optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=settings.learning_rate, fused=True)
         self.progress = Progress(best=torch.full((model.members,), math.inf))
         self._horizons = [phase.horizon for phase in settings.phases for _ in range(phase.epochs)]
         self._bootstrap = [
-            torch.randint(len(s.windows), (model.members, len(s.windows)), generator=self.generator) for s in self.sources
+            torch.randint(len(s.windows), (model.members, len(s.windows)), generator=self.generator, dtype=torch.int32)
+            for s in self.sources
         ]
         longest = max(max(self._horizons), settings.validation_horizon)
         if settings.yardstick == "spread":
@@ -183,7 +185,7 @@ class Trainer:
         for source, bootstrap in zip(self.sources, self._bootstrap, strict=True):
             count = max(1, round(self.settings.batch * source.fraction / whole))
             draw = torch.randint(bootstrap.shape[1], (self.model.members, count), generator=self.generator)
-            s, a = source.windows.cut(torch.gather(bootstrap, 1, draw), horizon)
+            s, a = source.windows.cut(torch.gather(bootstrap, 1, draw).long(), horizon)
             states.append(s)
             actions.append(a)
         batch = torch.cat(states, dim=1)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from forerun_sim.errors import InputError
 from forerun_sim.trial import Trial
+
+IN_MEMORY = 2**28
+"""Bytes of a table from which on it is mapped from a file, whose pages the system may drop."""
 
 
 class Windows:
@@ -20,11 +25,9 @@ class Windows:
 
     def __init__(self, trials: Sequence[Trial], history: int, horizon: int):
         self.history, self.horizon = history, horizon
-        states, actions, starts, offset = [], [], [], 0
+        starts, offset = [], 0
         for trial in trials:
             front = history - 1
-            states.append(np.concatenate([np.repeat(trial.states[:1], front, axis=0), trial.states]))
-            actions.append(np.concatenate([np.repeat(trial.actions[:1], front, axis=0), trial.actions]))
             count = len(trial) - horizon
             if count > 0:
                 starts.append(offset + np.arange(count))
@@ -35,8 +38,8 @@ class Windows:
                 f"no trial is long enough: {len(trials)} trials, the longest has {longest} rows, {horizon + 1} are needed "
                 f"for rollouts of {horizon} steps; record longer trials or shorten 'horizon' in the recipe"
             )
-        self.states = torch.from_numpy(np.concatenate(states).astype(np.float32))
-        self.actions = torch.from_numpy(np.concatenate(actions).astype(np.float32))
+        self.states = _table([trial.states for trial in trials], history - 1, offset)
+        self.actions = _table([trial.actions for trial in trials], history - 1, offset)
         self.starts = torch.from_numpy(np.concatenate(starts))
 
     def __len__(self) -> int:
@@ -48,3 +51,18 @@ class Windows:
         span = torch.arange(self.history + (self.horizon if horizon is None else horizon))
         rows = first[..., None] + span
         return self.states[rows], self.actions[rows[..., :-1]]
+
+
+def _table(parts: Sequence[NDArray[np.float32]], front: int, rows: int) -> Tensor:
+    """``parts`` one after another, each behind ``front`` copies of its first row: [rows, columns]."""
+    shape, at = (rows, parts[0].shape[1]), 0
+    if 4 * rows * shape[1] <= IN_MEMORY:
+        table: NDArray[np.float32] = np.empty(shape, np.float32)
+    else:
+        with tempfile.TemporaryFile() as file:
+            table = np.memmap(file, np.float32, "w+", shape=shape)
+    for part in parts:
+        table[at : at + front] = part[0]
+        table[at + front : at + front + len(part)] = part
+        at += front + len(part)
+    return torch.from_numpy(table)

@@ -41,13 +41,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environments, "REPEATS", 1)
     monkeypatch.setattr(bags, "SECONDS", 1.0)
     monkeypatch.setattr(bags, "REPEATS", 1)
+    monkeypatch.setattr(bags, "LONG", (2.0,))
     monkeypatch.setattr(planner, "SIZES", (Size("tiny", hidden=8, members=2, samples=8, horizon=2, iterations=1),))
     monkeypatch.setattr(planner, "THREADS", (1,))
     monkeypatch.setattr(planner, "TICKS", {**planner.TICKS, "ticks": 3, "compare_seconds": 0.1})
     monkeypatch.setattr(planner, "LIMITS", {**planner.LIMITS, "compiled": 0.5})
-    monkeypatch.setattr(training, "STEPS", {1: 2, 10: 1})
+    monkeypatch.setattr(training, "CASES", {"tiny": training.Case(members=2, hidden=8, horizon=2, batch=16, transitions=2000)})
+    monkeypatch.setattr(training, "SAMPLES", 16)
     monkeypatch.setattr(training, "REPEATS", 1)
-    monkeypatch.setattr(training, "EPISODES", 2)
 
 
 @pytest.mark.parametrize(

@@ -191,6 +191,19 @@ def test_windows_never_cross_trials(lengths, history, horizon):
     assert bool((states == states[:, :1]).all())
 
 
+def test_a_large_table_is_mapped_from_a_file_and_gives_the_same_windows(monkeypatch):
+    data = slider.trials(3, seed=0, rows=40)
+    inside = Windows(data, 3, 4)
+    monkeypatch.setattr("forerun_models.training.windows.IN_MEMORY", 0)
+    mapped = Windows(data, 3, 4)
+    index = torch.randint(len(inside), (5, 7))
+    for one, other in zip(inside.cut(index), mapped.cut(index), strict=True):
+        assert torch.equal(one, other)
+    address = mapped.states.data_ptr()
+    spans = [line.split() for line in Path("/proc/self/maps").read_text().splitlines() if "(deleted)" in line]
+    assert any(int(begin, 16) <= address < int(end, 16) for begin, end in (span[0].split("-") for span in spans))
+
+
 def test_recipe_errors_name_file_and_key(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text("robot: slider\nmodel: {hiden: 3}\n")
