@@ -90,6 +90,11 @@ def test_a_trainer_that_is_killed_loses_no_trial_and_its_bundle_is_swapped_in(
         after = {name: (folder / "trials" / name).read_bytes() for name in before}
         assert all(after[name].startswith(before[name][: len(after[name])]) for name in before)
         assert sorted(path.name for path in (folder / "bundles").iterdir()) == ["000002", "000002.verdict.json"]
+        # The operator's word goes back at once, and the trainer follows: its next training starts from what runs again.
+        assert probe.trigger("controller/rollback").success
+        watch.until("sent back", "1", trainer)
+        assert "went back" in watch.values["why the last one was"]
+        assert watch.values["bundle"] == announced.manifest.parent
         trainer.send(signal.SIGINT)
         assert trainer.wait() == 0
     kept = trials_of(folder / "trials", range(10_000))
