@@ -102,6 +102,16 @@ class Training(Strict):
     averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
+class ControlCheck(Strict):
+    """``episodes`` of at most ``seconds`` each that a candidate and its parent drive in the robot's simulator, identified from
+    the real trials; of what the parent's return gains over doing nothing the candidate may lose the share ``worse``. No episodes:
+    no check."""
+
+    episodes: Annotated[int, Field(ge=0)] = 3
+    seconds: Positive = 6.0
+    worse: Annotated[float, Field(ge=0)] = 0.01
+
+
 class Finetuning(Strict):
     """Fine-tuning on real trials. ``real_fraction`` of every batch is real; the rest is replay: the simulated trials that the
     bundle carries along, all of them, and of real trials of earlier fine-tunings at most as many rows. ``training`` is as the
@@ -109,8 +119,9 @@ class Finetuning(Strict):
 
     A candidate is promoted when its error on held-out real trials is below ``promote_below`` times its parent's; on held-out
     replay, and on older held-out real trials, not above ``forget_below`` times its parent's there (or, where that is more, its
-    parent's on the real ones); when its intervals that should hold 90 % of what comes hold a share within ``coverage``; and when
-    99 of 100 plans take at most ``latency`` of a period."""
+    parent's on the real ones); when its intervals that should hold 90 % of what comes hold a share within ``coverage``; when
+    99 of 100 plans take at most ``latency`` of a period; and when it controls a simulator that is like the robot as well as its
+    parent (``control``)."""
 
     real_fraction: Fraction = 0.5
     training: Training = Training(
@@ -120,6 +131,7 @@ class Finetuning(Strict):
     forget_below: Positive = 1.25
     coverage: tuple[Fraction, Fraction] = (0.7, 1.0)
     latency: Positive = 0.7
+    control: ControlCheck = ControlCheck()
 
 
 class Scales(Strict):

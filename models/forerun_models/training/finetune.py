@@ -56,14 +56,19 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Parent:
-    """What fine-tuning starts from: the content of a bundle's train/ folder."""
+    """What fine-tuning starts from: the content of the train/ folder of ``bundle``."""
 
+    bundle: Bundle
     robot: RobotSpec
     recipe: Recipe
     model: WorldModel
     replay: list[Trial]
     digest: str
     networks: Networks | None = None
+
+
+Driven = Callable[[Parent, Bundle, Split, Verdict, int], Check]
+"""(parent, candidate, trials, verdict so far, seed) -> the check **control**, for which simulated robots must be driven."""
 
 
 def load_parent(bundle: Bundle) -> Parent:
@@ -86,7 +91,7 @@ def load_parent(bundle: Bundle) -> Parent:
     replay = unpack_trials((folder / "replay.npz").read_bytes(), f"{folder}/replay.npz")
     kept = bundle.path / NETWORKS
     networks = Networks.unpack(kept.read_bytes(), str(kept)) if kept.is_file() else None
-    return Parent(robot, recipe, model, replay, bundle.digest, networks)
+    return Parent(bundle, robot, recipe, model, replay, bundle.digest, networks)
 
 
 def finetune(
@@ -96,6 +101,7 @@ def finetune(
     seed: int,
     on_epoch: Callable[[Epoch, int], None] = lambda epoch, of: None,
     on_judging: Callable[[], None] = lambda: None,
+    driven: Driven | None = None,
 ) -> Verdict:
     """Trains a candidate on real trials mixed with the parent's replay, and writes the bundle ``out`` if it passes the gate.
 
@@ -106,6 +112,7 @@ def finetune(
         seed: of the split and the batches.
         on_epoch: told of each epoch and of how many there are at most.
         on_judging: told when training is over.
+        driven: judges how the candidate controls; it is not asked of agents that cannot, nor where the recipe wants no episodes.
 
     Raises:
         InputError: too few trials, or too short ones.
@@ -136,7 +143,7 @@ def finetune(
     trainer.run(note)
     on_judging()
     verdict = replace(_judge(parent, model.eval(), split, apart, seed), epochs=epochs)
-    return _offer(parent, model, split, out, verdict) if verdict.promoted else verdict
+    return _offer(parent, model, split, out, verdict, driven) if verdict.promoted else verdict
 
 
 def _judge(parent: Parent, candidate: WorldModel, split: Split, apart: Sequence[Trial], seed: int) -> Verdict:
@@ -176,7 +183,7 @@ def _reason(checks: Sequence[Check]) -> str:
     return f"not better: {last.text}" if last.name == "real" else f"better, but {last.name}: {last.text}"
 
 
-def _offer(parent: Parent, model: WorldModel, split: Split, out: Path, verdict: Verdict) -> Verdict:
+def _offer(parent: Parent, model: WorldModel, split: Split, out: Path, verdict: Verdict, driven: Driven | None) -> Verdict:
     """Makes the bundle aside, checks what only a bundle can show, and moves it to ``out`` where all is well."""
     trained_on = {
         "trials": verdict.trained_on,
@@ -193,6 +200,8 @@ def _offer(parent: Parent, model: WorldModel, split: Split, out: Path, verdict: 
         bundle, checks = load(made), verdict.checks
         if bundle.has_agent:
             checks = [*checks, gate.in_time(parent.recipe.finetuning, bundle)]
+            if checks[-1].passed and driven is not None and parent.recipe.finetuning.control.episodes:
+                checks.append(driven(parent, bundle, split, verdict, verdict.seed))
         if checks[-1].passed:
             with atomic_folder(out) as target:
                 made.rename(target)

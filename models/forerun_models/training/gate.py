@@ -6,6 +6,8 @@
   large as the parent's on the robot is allowed: with such a model the robot was controlled until now.
 - **calibration**: with factors fitted on the trials that stopped the training, intervals that should hold 90 % do so on others.
 - **latency**: plans fit into the control period, by the processor time that they take on this machine.
+- **control**: it drives a simulator identified from the real trials about as well as its parent does. This one is made where
+  bundles can be driven (``forerun.training.control_check``).
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ A robot that is never reset makes one long trial. Its segments, seconds each, st
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -90,3 +90,24 @@ def segments(trial: Trial, rows: int) -> list[Trial]:
     """``trial`` in consecutive segments of ``rows`` rows; what is left over makes the last one longer."""
     bounds = [*range(0, max(len(trial) - rows, 0) + 1, rows), len(trial)]
     return [trial.part(first, last) for first, last in pairwise(bounds)]
+
+
+def rejoined(trials: Sequence[Trial]) -> list[Trial]:
+    """``trials`` in order of time, where those that were cut out of one recording and follow each other are one again."""
+    whole: list[Trial] = []
+    for trial in sorted(trials, key=lambda trial: (_recording(trial), trial.start)):
+        before = whole[-1] if whole else None
+        if before is not None and _recording(before) == _recording(trial) and _follows(before, trial):
+            states, actions = (np.concatenate([getattr(one, name) for one in (before, trial)]) for name in ("states", "actions"))
+            whole[-1] = replace(before, states=states, actions=actions)
+        else:
+            whole.append(trial)
+    return whole
+
+
+def _recording(trial: Trial) -> str:
+    return trial.source.split("[")[0].split("#")[0]
+
+
+def _follows(before: Trial, trial: Trial) -> bool:
+    return abs(before.start + len(before) * before.period - trial.start) < 0.01 * trial.period

@@ -19,12 +19,14 @@ from forerun import lockstep
 from forerun.bench.pieces import Pieces
 from forerun.demo.measure import score
 from forerun.lockstep import Lockstep
+from forerun.training.control_check import control
 from forerun_models.bundle import load
 from forerun_models.export import Provenance, export_bundle
 from forerun_models.training.finetune import finetune, load_parent
 from forerun_models.training.run import train
 from forerun_models.training.split import hold_out
 from forerun_models.training.store import pack_trials, unpack_trials
+from forerun_sim.changes import Change
 from forerun_sim.engines.mujoco_ahead import Ahead
 from forerun_sim.files import write_file
 from forerun_sim.identify import Settings, identify
@@ -60,6 +62,11 @@ class Setup:
     play: Play = lockstep.play
 
 
+def _without_dds(bundle: Path, setting: Lockstep, folder: Path) -> tuple[Path, list[Trial]]:
+    """What is recorded after a change: the same rows in half the processor time."""
+    return folder, lockstep.alone(bundle, setting)
+
+
 class Lab:
     """Pieces of ``setup`` with one ``seed``: of the plant's noise and initial states, of fine-tuning and of training.
 
@@ -85,13 +92,15 @@ class Lab:
         ends = [end for end in self.setup.stages if end <= stage]
         return list(zip([0, *ends[:-1]], ends, strict=True))
 
-    def _record(self, name: str, bundle: Path, seconds: int, first: int, change: Mapping[str, Any]) -> list[Trial]:
+    def _record(
+        self, name: str, bundle: Path, seconds: int, first: int, change: Mapping[str, Any], play: Play | None = None
+    ) -> list[Trial]:
         """``seconds`` of the plant under ``bundle``, in episodes of equal length, numbered from ``first`` on."""
         episodes = max(1, round(seconds / self.setup.seconds + 0.49))
 
         def work(folder: Path) -> dict[str, Any]:
             setting = self._setting(seconds / episodes, first, episodes, self.seed, folder, change)
-            bag, trials = self.setup.play(bundle, setting, folder)
+            bag, trials = (play or self.setup.play)(bundle, setting, folder)
             write_file(folder / "trials.npz", pack_trials(trials))
             return {"bag": str(bag), "bundle": str(bundle), "rows": [len(trial) for trial in trials]}
 
@@ -123,9 +132,9 @@ class Lab:
 
     def _tune(self, name: str, parent: Path, trials: Sequence[Trial]) -> dict[str, Any]:
         def work(folder: Path) -> dict[str, Any]:
-            verdict = finetune(load_parent(load(parent)), list(trials), folder / "bundle", self.seed)
+            verdict = finetune(load_parent(load(parent)), list(trials), folder / "bundle", self.seed, driven=control)
             found = verdict.as_json()
-            return {key: found[key] for key in ("promoted", "reason", "parent_error", "candidate_error")}
+            return {key: found[key] for key in ("promoted", "reason", "parent_error", "candidate_error", "checks")}
 
         return self._pieces.done(name, work)
 
@@ -174,19 +183,22 @@ class Lab:
         found = [score(trial, self.task, self.setup.seconds) for trial in trials]
         return {"returns": [one.total for one in found], "successes": [bool(one.success) for one in found]}
 
-    def oracle(self) -> dict[str, Any]:
-        """Returns of the same planner that is given the plant as its model, and the true state."""
+    def oracle(self, name: str = "", change: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Returns of the same planner that is given the plant as its model, and the true state; after the ``change`` called
+        ``name``, if any."""
 
         def work(folder: Path) -> dict[str, Any]:
-            return self._simulated(Ahead(self.spec, ENGINE), self._plant(), true=True)
+            plant = self._plant(change)
+            known = Change(at=0.0, **change).of(plant.nominal) if change else plant.nominal
+            return self._simulated(Ahead(self.spec, ENGINE, known.flat()), plant, true=True)
 
-        return self._shared.done("oracle", work)
+        return self._shared.done(f"oracle{name and f'_{name}'}", work)
 
-    def hanging(self) -> dict[str, Any]:
+    def hanging(self, name: str = "", change: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Returns of the plant that is told nothing."""
 
         def work(folder: Path) -> dict[str, Any]:
-            plant, trials = self._plant(), []
+            plant, trials = self._plant(change), []
             for episode in range(EVALUATED, EVALUATED + self.setup.episodes):
                 plant.reset(episode)
                 states = []
@@ -198,7 +210,7 @@ class Lab:
                 trials.append(Trial(rows, nothing, self.spec.control.period, self.spec.name))
             return self._scored(trials)
 
-        return self._shared.done("hanging", work)
+        return self._shared.done(f"hanging{name and f'_{name}'}", work)
 
     def by_identification(self, stage: int) -> dict[str, Any]:
         """Returns of the same planner with the identified simulator as its model, in the state that is measured."""
@@ -215,22 +227,28 @@ class Lab:
         numbers = range(EVALUATED, EVALUATED + self.setup.episodes)
         return self._scored([play(planner, plant, n, self.setup.seconds, 0, true=true) for n in numbers])
 
-    def _plant(self) -> Plant:
-        return Plant(self.spec, engine=ENGINE, task=self.task.name, seed=0, randomize=False)
+    def _plant(self, change: Mapping[str, Any] | None = None) -> Plant:
+        changes = [Change(at=0.0, **change)] if change else []
+        return Plant(self.spec, engine=ENGINE, task=self.task.name, seed=0, randomize=False, changes=changes)
 
     # Changes -----------------------------------------------------------------------------------------------------------
 
     def recovery(
-        self, name: str, change: Mapping[str, Any], before: Path, stages: Sequence[int], wanted: float
+        self,
+        name: str,
+        change: Mapping[str, Any],
+        before: Path,
+        stages: Sequence[int],
+        enough: Callable[[Mapping[str, Any]], bool],
     ) -> dict[int, dict[str, Any]]:
-        """Evaluations after ``change`` by seconds since it, 0 and ``stages``, until the mean return is as high as ``wanted``: the
-        bundle ``before`` it goes on, and is fine-tuned on what it recorded since."""
+        """Evaluations after ``change`` by seconds since it, 0 and ``stages``, until one is ``enough``: the bundle ``before`` it
+        goes on, and is fine-tuned on what it recorded since."""
         bundle, last, trials = before, 0, []
         found = {0: self.evaluate(bundle, name, change)}
         for stage in stages:
-            if np.mean(found[last]["returns"]) >= wanted:
+            if enough(found[last]):
                 break
-            trials += self._record(f"{name}_data_{last}_{stage}", bundle, stage - last, AFTER + last, change)
+            trials += self._record(f"{name}_data_{last}_{stage}", bundle, stage - last, AFTER + last, change, _without_dds)
             if self._tune(f"{name}_tuned_{stage}", before, trials)["promoted"]:
                 bundle = self._pieces.folder(f"{name}_tuned_{stage}") / "bundle"
             found[stage], last = self.evaluate(bundle, name, change), stage

@@ -34,13 +34,14 @@ def command(
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all if absent.")] = None,
 ) -> None:
     """Fine-tune a bundle on real trials mixed with its simulated ones. A candidate must be better on held-out real trials, not
-    have forgotten the simulated ones, know how sure it is, and plan in time; one that does not is not written, the verdict file
-    says why, and the exit code is 1.
+    have forgotten the simulated ones, know how sure it is, plan in time, and control a simulator that is like the robot as well;
+    one that does not is not written, the verdict file says why, and the exit code is 1.
 
     Example: forerun finetune bundles/cartpole bags/monday --out bundles/cartpole-2
     """
     import torch
 
+    from forerun.training.control_check import control
     from forerun_models.bundle import BundleError, load
     from forerun_models.training.finetune import finetune, load_parent
     from forerun_sim.files import write_file
@@ -53,7 +54,7 @@ def command(
     parent = load_parent(load(bundle))
     trials = _given(bags, parent.robot, console)
     with epoch_bar(console, f"fine-tuning {parent.robot.name}") as show:
-        result = finetune(parent, trials, out, seed, on_epoch=show)
+        result = finetune(parent, trials, out, seed, on_epoch=show, driven=control)
     target = verdict or out.with_name(f"{out.name}.verdict.json")
     write_file(target, json.dumps(plain(result.as_json()), indent=1))
     for check in result.checks:

@@ -63,6 +63,7 @@ def work(request: Request) -> None:
     """
     import torch
 
+    from forerun.training.control_check import control
     from forerun_models.bundle import load
     from forerun_models.recipe import Recipe
     from forerun_models.training.finetune import finetune, load_parent
@@ -84,7 +85,7 @@ def work(request: Request) -> None:
     def judging() -> None:
         write_file(request.progress, json.dumps({"phase": "judging"}))
 
-    verdict = finetune(parent, split, Path(request.out), request.seed, progress, judging)
+    verdict = finetune(parent, split, Path(request.out), request.seed, progress, judging, control)
     content = {**plain(verdict.as_json()), "cause": request.reason, "started_from": request.parent}
     write_file(request.verdict, json.dumps(content, indent=1))
 

@@ -14,7 +14,7 @@ from forerun_models.recipe import Finetuning
 from forerun_models.training import replay
 from forerun_models.training.finetune import finetune, load_parent
 from forerun_models.training.gate import Errors, remembers
-from forerun_models.training.split import Split, three_ways
+from forerun_models.training.split import Split, rejoined, three_ways
 from forerun_sim.errors import InputError
 
 
@@ -98,6 +98,8 @@ def test_one_long_trial_is_cut_into_segments_and_two_short_ones_are_too_few():
     whole = sorted(split.trials, key=lambda trial: trial.start)
     assert np.array_equal(np.concatenate([trial.states for trial in whole]), long.states)
     assert np.allclose([trial.start for trial in whole], 20 * 0.05 * np.arange(10))
+    (again,) = rejoined(split.trials)
+    assert np.array_equal(again.states, long.states) and np.array_equal(again.actions, long.actions)
     with pytest.raises(InputError, match="at least three trials, or 33 rows in one"):
         three_ways(slider.trials(2, rows=16), 0.25, 0, shortest=11)
 
