@@ -28,9 +28,10 @@ help: ## What can be made
 demo: $(READY) ## The whole loop on this machine, over real ROS 2; the path of the report is printed last
 	@$(BIN)/forerun demo $(ARGS)
 
-test: $(READY) ## Style, types and every test; pytest's summary comes last
-	@status=0; $(MAKE) --no-print-directory lint || status=$$?; \
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS) || status=$$?; exit $$status
+test: $(READY) ## Style, types and every test; pytest's summary comes last, behind it only what style and types have to say
+	@status=0; said=$$(mktemp); trap 'rm -f "$$said"' EXIT; $(MAKE) --no-print-directory lint >"$$said" 2>&1 & lint=$$!; \
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS) || status=$$?; \
+	wait $$lint || { status=$$?; cat "$$said"; }; exit $$status
 
 bench: $(READY) ## Measure planner, training, simulator, bags and loop
 	@$(BIN)/forerun bench $(ARGS)
