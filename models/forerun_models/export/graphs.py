@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from forerun_models.dynamics.model import WorldModel
+from forerun_models.export.loops import put_loops, rename
+from forerun_models.planners.scan import recording
 
 _OPSET = 18
 
@@ -73,38 +75,50 @@ def to_onnx(
         batched: which dimension of a tensor may have any size, by tensor name.
     """
     axes = {name: {dimension: "N"} for name, dimension in (batched or {}).items()}
+    with recording() as loops:
+        model = _traced(module, tuple(inputs.values()), list(inputs), list(outputs), axes)
+    put_loops(model, loops, lambda loop, given, found: _traced(loop.body, loop.examples, given, found, {}))
+    _compact(model)
+    return bytes(model.SerializeToString())
+
+
+def _traced(
+    module: nn.Module, examples: tuple[Tensor, ...], inputs: list[str], outputs: list[str], axes: Mapping[str, dict[int, str]]
+) -> onnx.ModelProto:
     with torch.no_grad(), warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "graph.onnx"
-        # The tracing exporter is deprecated, but quick on unrolled graphs, and its successor needs further packages.
+        # The tracing exporter is deprecated, but quick, and its successor needs further packages.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module.eval(),
-            tuple(inputs.values()),
+            examples,
             path,
-            input_names=list(inputs),
-            output_names=list(outputs),
+            input_names=inputs,
+            output_names=outputs,
             dynamic_axes=axes,
             opset_version=_OPSET,
             dynamo=False,
         )
-        return _compact(path)
+        return onnx.load(path)
 
 
-def _compact(path: Path) -> bytes:
-    """The graph with short names: in an unrolled graph the tracer's long ones weigh more than all weights."""
-    model = onnx.load(path)
+def _compact(model: onnx.ModelProto) -> None:
+    """Gives the graph short names, as the tracer's may weigh more than all weights, and equal constants the same one."""
     graph = model.graph
     kept = {entry.name for entry in (*graph.input, *graph.output)}
-    short: dict[str, str] = {"": ""}
+    known: dict[bytes, str] = {}
+    first: dict[str, str] = {}
+    for constant in graph.initializer:
+        long, constant.name = constant.name, ""
+        same = known.setdefault(constant.SerializeToString(), long)
+        constant.name, first[long] = long, long if long in kept else same
+    constants = [constant for constant in graph.initializer if first[constant.name] == constant.name]
+    del graph.initializer[:]
+    graph.initializer.extend(constants)
+    short: dict[str, str] = {}
 
     def name(long: str) -> str:
-        return long if long in kept else short.setdefault(long, format(len(short), "x"))
+        own = first.get(long, long)
+        return own if own in kept else short.setdefault(own, format(len(short), "x"))
 
-    for constant in graph.initializer:
-        constant.name = name(constant.name)
-    for node in graph.node:
-        node.name = ""
-        node.input[:] = [name(entry) for entry in node.input]
-        node.output[:] = [name(entry) for entry in node.output]
-    del graph.value_info[:]
-    return bytes(model.SerializeToString())
+    rename(graph, name)

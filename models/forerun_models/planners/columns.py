@@ -9,8 +9,9 @@ from forerun_models.dynamics.features import FeatureMap
 
 
 class Columns:
-    """The inputs [sin, cos, squares, K - 1 rows of (state, action), newest state, action, one, products, pairs], as
-    numbers of columns.
+    """The inputs [products, K - 1 rows of (state, action), newest state, action, one, squares, pairs], as numbers of columns.
+
+    Products are those of each of (action, one, squares) with all waves, sines and then cosines; so the waves are among them.
 
     Attributes:
         window: where the oldest row begins.
@@ -21,27 +22,31 @@ class Columns:
 
     def __init__(self, features: FeatureMap):
         self._features = features
-        self._size = features.state_size
-        self._angles, self._speeds = features.angle_map.shape[1], features.speed_map.shape[1]
-        self._row = self._size + features.actions
-        # Squares exist where waves do, and only there (see ``Features``).
-        self.window = 2 * self._angles + self._speeds
+        self._size, self._actions = features.state_size, features.actions
+        self._waves, self._squares = 2 * features.angle_map.shape[1], features.speed_map.shape[1]
+        self._row = self._size + self._actions
+        self.window = (self._actions + 1 + self._squares) * self._waves
         self.newest = self.window + (features.history - 1) * self._row
         self._action = self.newest + self._size
-        self.one = self._action + features.actions
-        self.count = self.one + 1 + features.products + features.pairs
+        self.one = self._action + self._actions
+        self._pairs = self.one + 1 + self._squares
+        self.count = self._pairs + features.pairs
 
     @torch.no_grad()
     def fold(self) -> tuple[Tensor, Tensor]:
         """Matrix [count, size] and constant [size] that make the ensemble's standardised inputs of the columns."""
-        features, size = self._features, self._size
-        columns = [*range(self.window)]
+        features, size, waves = self._features, self._size, range(self._waves)
+        columns = [self._actions * self._waves + wave for wave in waves]
+        columns += [*range(self.one + 1, self._pairs)]
         columns += [self.newest + index for index in features.direct]
         first_old = len(columns)
         old = range(features.history - 1)
         columns += [self.window + row * self._row + index for row in old for index in range(size)]
-        columns += [self.window + row * self._row + size + index for row in old for index in range(features.actions)]
-        columns += [*range(self._action, self.one), *range(self.one + 1, self.count)]
+        columns += [self.window + row * self._row + size + index for row in old for index in range(self._actions)]
+        columns += [*range(self._action, self.one)]
+        factors = [*range(self._actions + 1, self._actions + 1 + self._squares), *range(self._actions)]
+        columns += [factor * self._waves + wave for wave in waves for factor in factors]
+        columns += [*range(self._pairs, self.count)]
         fold = torch.zeros(self.count, features.size)
         fold[columns, torch.arange(features.size)] = 1.0
         # Older rows enter as differences to the newest one.

@@ -9,6 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from forerun_models.planners.scan import scan
+
 Propagation = Literal["stay", "switch", "mean"]
 """Where a particle's next state comes from: always the same member (TS-infinity), another one at each step (TS1; both Chua et al.
 2018), or the mean of all members."""
@@ -59,13 +61,8 @@ class ParticleRollout(nn.Module, ABC):
 
     def _follow(self, states: Sequence[Tensor], past: Sequence[Tensor], actions: Tensor, noise: Tensor | None) -> Tensor:
         horizon, size, count = actions.shape
-        particles, predicted = self.begin(states, past, count), []
-        wide = torch.split(actions[:, None].expand(horizon, self.members, size, count), 1)
-        kicks = torch.split(noise, 1) if noise is not None else [None] * horizon
-        for action, kick in zip(wide, kicks, strict=True):
-            following, particles = self.step(particles, action, kick)
-            predicted.append(following)
-        return torch.cat(predicted)
+        wide = actions[:, None].expand(horizon, self.members, size, count)
+        return scan(self, self.begin(states, past, count), [wide] if noise is None else [wide, noise])
 
     def by_particle(self, rows: Tensor) -> Tensor:
         """[H, M, ...] as ``forward`` gives it, by member, as [H, M, ...] by particle: the same but for TS1."""

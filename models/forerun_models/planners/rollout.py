@@ -114,18 +114,17 @@ class Rollout(ParticleRollout):
     def _inputs(self, particles: Particles, action: Tensor) -> Tensor:
         """The rows that ``Columns`` describes."""
         newest, window, one = particles
-        rows = [newest, action, one] if window is None else [window, newest, action, one]
+        rows, drive = [newest] if window is None else [window, newest], [action, one]
+        if self.angles.shape[0]:
+            speed = self.speeds @ newest
+            drive = [torch.cat([*drive, speed * speed], dim=2)]
+            wave = torch.sin(self.angles @ newest + self.quarter)
+            # Times one, a wave is itself.
+            rows.insert(0, (drive[0][:, :, :, None] * wave[:, :, None]).flatten(2, 3))
         if self.pairs:
             every = torch.cat([newest, action], dim=2)
-            rows.append((every[:, :, :, None] * newest[:, :, None]).flatten(2, 3))
-        if not self.angles.shape[0]:
-            return torch.cat(rows, dim=2)
-        speed = self.speeds @ newest
-        wave, square = torch.sin(self.angles @ newest + self.quarter), speed * speed
-        drive = torch.cat([square, action], dim=2)
-        products = (wave[:, :, :, None] * drive[:, :, None]).flatten(2, 3)
-        after = [products, rows.pop()] if self.pairs else [products]
-        return torch.cat([wave, square, *rows, *after], dim=2)
+            drive.append((every[:, :, :, None] * newest[:, :, None]).flatten(2, 3))
+        return torch.cat([*rows, *drive], dim=2)
 
     def _following(self, straight: Tensor, output: Tensor, kick: Tensor | None) -> Tensor:
         if self.aleatoric:

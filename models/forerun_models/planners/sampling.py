@@ -17,6 +17,7 @@ from forerun_models.planners.particles import ParticleRollout
 from forerun_models.planners.problem import Problem
 from forerun_models.planners.refit import elites_of, to_elites, to_weights
 from forerun_models.planners.situation import Situation
+from forerun_models.planners.slew import Slew
 from forerun_models.recipe import Planner
 
 _BLOCK = 16
@@ -47,9 +48,8 @@ class SamplingPlanner(nn.Module):
         # A limit that the largest possible change stays within is none.
         step = problem.slew / problem.substeps / torch.clamp_min(problem.half_range, 1e-9)
         self.limits_slew = bool((step < 2).any())
-        self.slew_step: Tensor = nn.Buffer(torch.clamp(step, 1e-6, 2.0)[:, None])
         self.held = problem.substeps if settings.knots is None else 1
-        self.reach: Tensor = nn.Buffer(torch.arange(1.0, self.held + 1)[:, None, None])
+        self.slew = Slew(step, self.held)
         self.colour: Tensor = nn.Buffer(torch.from_numpy(colouring(self.knots, settings.colour)))
         self.middle: Tensor = nn.Buffer(problem.middle[:, None])
         self.half_range: Tensor = nn.Buffer(problem.half_range[:, None])
@@ -207,14 +207,8 @@ class SamplingPlanner(nn.Module):
         if not self.limits_slew:
             return wanted if self.held == 1 else torch.repeat_interleave(wanted, self.held, dim=0)
         start = (now.under_way[:, None] - self.middle) / torch.clamp_min(self.half_range, 1e-9)
-        # In units of the largest step, so that the clip's limits are constants.
-        previous, followed = torch.clamp(start, -1.0, 1.0)[None] / self.slew_step, []
-        for target in torch.split(wanted / self.slew_step, 1):
-            gap = target - previous
-            change = torch.clamp(gap, -1.0, 1.0) if self.held == 1 else torch.clamp(gap / self.reach, -1.0, 1.0) * self.reach
-            followed.append(previous + change)
-            previous = followed[-1][-1:]
-        return torch.cat(followed) * self.slew_step
+        followed: Tensor = self.slew(torch.clamp(start, -1.0, 1.0), wanted)
+        return followed
 
     def _actions(self, commands: Tensor) -> Tensor:
         """Means [H, A, N] over the control steps of commands [H * substeps, A, N]."""

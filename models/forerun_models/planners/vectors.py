@@ -24,13 +24,14 @@ class VectorRollout(Rollout):
             return super()._follow(states, past, actions, noise)
         horizon, size, count = actions.shape
         state, waves = self.state_size, self.angles.shape[0]
-        # The inputs that ``Columns`` describes: waves, state, action, the constant 1, products of waves and actions, pairs.
+        # The inputs that ``Columns`` describes: products of actions and waves, waves, state, action, the constant 1, pairs.
         inputs = torch.ones(self.members, self.first.shape[2], count)
-        sine, cosine = inputs[:, : waves // 2], inputs[:, waves // 2 : waves]
-        now, given = inputs[:, waves : waves + state], inputs[:, waves + state : waves + state + size]
-        every, one = inputs[:, waves : waves + state + size], waves + state + size + 1
-        products = inputs[:, one : one + waves * size].unflatten(1, (waves, size)) if waves else inputs  # type: ignore[no-untyped-call]
-        pairs = inputs[:, one + waves * size :].unflatten(1, (state + size, state)) if self.pairs else inputs  # type: ignore[no-untyped-call]
+        products = inputs[:, : size * waves].unflatten(1, (size, waves)) if waves else inputs  # type: ignore[no-untyped-call]
+        wave, first = inputs[:, size * waves : (size + 1) * waves], (size + 1) * waves
+        now, every = inputs[:, first : first + state], inputs[:, first : first + state + size]
+        given, sine, cosine = every[:, state:], wave[:, : waves // 2], wave[:, waves // 2 :]
+        pairs = inputs[:, first + state + size + 1 :]
+        pairs = pairs.unflatten(1, (state + size, state)) if self.pairs else inputs  # type: ignore[no-untyped-call]
         predicted = torch.empty(horizon, self.members, state, count)
         deeper = [getattr(self, f"weight_{number}") for number in range(self.deeper)]
         units = [torch.empty(self.members, weight.shape[1], count) for weight in (self.first, *deeper)]
@@ -41,7 +42,7 @@ class VectorRollout(Rollout):
                 if waves:
                     torch.sin(now, out=sine)
                     torch.cos(now, out=cosine)
-                    torch.mul(inputs[:, :waves, None], given[:, None], out=products)
+                    torch.mul(given[:, :, None], wave[:, None], out=products)
                 if self.pairs:
                     torch.mul(every[:, :, None], now[:, None], out=pairs)
                 hidden = torch.bmm(self.first, inputs, out=units[0])

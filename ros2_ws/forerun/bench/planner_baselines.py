@@ -66,8 +66,9 @@ class StepLoop:
             raise ValueError("the loop of step graphs repeats iCEM and CEM alone: no knots, policy, value, substeps or ends")
         self.planner, self.settings, self.rollout = planner, planner.settings, planner.rollout
         self.task, self.period = TaskFunction(spec, task), problem.period
-        for name in ("middle", "half_range", "slew_step", "state_std", "colour", "weights"):
+        for name in ("middle", "half_range", "state_std", "colour", "weights"):
             setattr(self, f"_{name}", getattr(planner, name).numpy())
+        self._slew_step: Array = planner.slew.largest.numpy()
         self._turning = np.zeros(planner.state_size, np.float32)
         self._turning[: len(problem.continuous)] = problem.continuous.numpy()
         counts = {*planner.populations, *([1] if planner.kind == "cem" else [])}
@@ -75,7 +76,6 @@ class StepLoop:
 
     _middle: Array
     _half_range: Array
-    _slew_step: Array
     _state_std: Array
     _colour: Array
     _weights: Array

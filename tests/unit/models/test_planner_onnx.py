@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -102,6 +103,14 @@ def test_onnx_equals_torch_for_any_settings(planner):
         assert found[name].shape == value.shape
         if not tie:
             torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_a_longer_horizon_makes_no_larger_graph():
+    def operators(horizon: int) -> int:
+        planner = slider_planner({"slew": torch.tensor([0.5])}, horizon=horizon)
+        return len(onnx.load_from_string(act_onnx(planner, planner.rollout.history)).graph.node)
+
+    assert operators(12) == operators(3)
 
 
 @pytest.mark.parametrize("ensemble", ["tsinf", "worst"])
