@@ -1,4 +1,7 @@
-"""Learned agents in the controller node, over DDS, on the robot that they learned on: little of their return is lost."""
+"""Learned agents in the controller node, over DDS, on the robot that they learned on: little of their return is lost.
+
+How much a long training keeps is measured by ``forerun bench deployment``; here agents of each kind are made in seconds.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,28 @@ import pytest
 import torch
 import yaml
 
+from forerun import lockstep
 from forerun.deployment import Setting, deploy, in_environment, setting_of
+from forerun.lockstep import Lockstep
 from forerun_models.agents.base import Agent
+from forerun_models.agents.dreamer.agent import DreamerAgent
 from forerun_models.agents.environment import make_environment
 from forerun_models.agents.folder import About
 from forerun_models.agents.learn import learn, load_learned
+from forerun_models.agents.mbpo.agent import MbpoAgent
+from forerun_models.agents.registry import make_agent, settings_of
+from forerun_models.agents.sac.cloning import clone
 from forerun_models.bundle import load
-from forerun_models.export.agents import export_agent
+from forerun_models.export.agents import export_agent, export_run
+from forerun_models.recipe import Recipe
 from forerun_sim import resources
 from forerun_sim.spec import load_yaml
 from support.small_learner import NAME, SmallLearner
 
 DURATION = 3.0
 OPTIONS = {"randomize": False, "duration": DURATION}
-FALLEN = -10.0
-"""About the return of a robot that falls because nobody acts; one that is held has -0.5 to -2."""
+FALLEN = 60.0
+"""About the return of a robot that falls because nobody acts; one that is held has 298 to 299."""
 
 
 def taught_table(folder: Path) -> tuple[About, Agent]:
@@ -45,7 +55,7 @@ def taught_table(folder: Path) -> tuple[About, Agent]:
             tensorboard=False,
             checkpoint_seconds=0.3,
         )
-        if run.rows[-1]["eval_return_mean"] > -2.0:
+        if run.rows[-1]["eval_return_mean"] > 295.0:
             break
     return load_learned(folder)
 
@@ -84,5 +94,102 @@ def test_an_agent_keeps_nine_tenths_of_its_return_over_dds(domain: int, tmp_path
     numbers = [int(episode.seed) for episode in episodes if episode.seed is not None]
     here = np.mean(in_environment(agent, about, setting, numbers))
     there = np.mean([episode.total for episode in episodes])
-    assert here > 0.5 * FALLEN, "it learned something"
+    assert here > 2 * FALLEN, "it learned something"
     assert there - FALLEN >= 0.9 * (here - FALLEN), (here, there)
+
+
+def run_of(env: str, agent: str, **options: object) -> About:
+    """A run that never took place, of an agent that is made by hand."""
+    return About(
+        env=env,
+        options={"randomize": False, "duration": 2.0, "angles": "sincos", **options},
+        imports=(),
+        agent=agent,
+        settings={},
+        seed=0,
+        eval_every=1,
+        eval_episodes=1,
+    )
+
+
+def cloned_policy() -> tuple[About, Agent]:
+    """A policy of soft actor-critic that does what a feedback law does, which holds the pendulum upright."""
+    about = run_of("forerun/pendulum-balance-v0", "mbpo")
+    agent = make_agent("mbpo", make_environment(about.env, MbpoAgent, about.options).spec, settings_of("mbpo", "mbpo_small"), 0)
+    assert isinstance(agent, MbpoAgent)
+    draws = torch.Generator().manual_seed(0)
+    tilt, speed = (scale * torch.randn(4000, 1, generator=draws) for scale in (0.3, 2.0))
+    seen = torch.cat([torch.sin(torch.pi + tilt), torch.cos(torch.pi + tilt), speed], dim=1)
+    clone(agent.learner, seen, (-10.0 * tilt - 1.5 * speed).clamp(-1.0, 1.0), updates=400)
+    return about, agent
+
+
+def drawn_dreamer() -> tuple[About, Agent]:
+    """A Dreamer whose weights are drawn: what it does follows from all that it remembers."""
+    about = run_of("forerun/pendulum-swingup-v0", "dreamer", history=1)
+    sizes = {"groups": 4, "classes": 4, "deter": 16, "hidden": 16}
+    settings = DreamerAgent.Settings.model_validate({"model": sizes, "behaviour": {"hidden": 16}})
+    agent = make_agent("dreamer", make_environment(about.env, DreamerAgent, about.options).spec, settings, 0)
+    assert isinstance(agent, DreamerAgent)
+    last = agent.behaviour.policy.net[-1]
+    assert isinstance(last, torch.nn.Linear)
+    torch.nn.init.normal_(last.weight, std=1.0, generator=torch.Generator().manual_seed(0))
+    return about, agent
+
+
+@pytest.mark.parametrize("made", [cloned_policy, drawn_dreamer])
+def test_a_policy_does_over_dds_what_it_does_in_its_environment(domain: int, tmp_path: Path, made: object) -> None:
+    about, agent = made()  # type: ignore[operator]
+    bundle = export_agent(tmp_path / "bundle", agent, about)
+    setting = setting_of(bundle, seed=5)
+    episodes = lockstep.deploy(bundle, setting, 2, tmp_path / "ros")
+    environment = make_environment(about.env, type(agent), about.options)
+    for number, episode in enumerate(episodes):
+        actor, observation, given = agent.actor(explore=False), environment.reset(5, {"episode": number}), []
+        actor.reset(0)
+        for _ in range(len(episode.actions)):
+            given.append(np.asarray(actor.act(observation), float))
+            observation = environment.step(given[-1].astype(np.float32)).observation
+        limit = 0.55
+        # The first state reaches the controller twice in some episodes, so single steps may differ.
+        assert np.mean(np.abs(episode.actions - limit * np.array(given)) < 0.05 * limit) > 0.95
+        assert np.std(episode.actions) > 0.02 * limit, "it acts"
+    environment.close()
+    if isinstance(agent, MbpoAgent):
+        assert min(episode.total for episode in episodes) > 0.9 * 2.0 * len(episodes[0].actions), "it holds"
+
+
+def test_an_agent_that_plans_with_a_value_plans_over_dds_as_in_this_process(domain: int, tmp_path: Path) -> None:
+    recipe = tmp_path / "small.yaml"
+    recipe.write_text(
+        yaml.safe_dump(
+            {
+                "warmup": 100,
+                "train_every": 100,
+                "model": {"members": 2, "elites": 2, "hidden": 8, "updates": 20},
+                "planner": {"horizon": 4, "samples": 16, "elites": 4, "iterations": 1, "policy_samples": 3},
+                "value": {"hidden": [8], "batch": 16, "rollouts": 20, "updates_per_step": 1, "discount": 0.97},
+            }
+        )
+    )
+    options = {"randomize": False, "duration": 1.0, "angles": "sincos"}
+    learn(
+        "forerun/pendulum-swingup-v0",
+        "mpc",
+        110,
+        0,
+        tmp_path / "run",
+        recipe=recipe,
+        options=options,
+        eval_episodes=1,
+        tensorboard=False,
+    )
+    quick = {"steps_per_epoch": 5, "phases": [{"epochs": 1, "horizon": 1}], "validation_horizon": 3, "holdout": 0.5}
+    small = {"robot": "pendulum", "task": "swingup", "model": {"members": 2, "elites": 2, "hidden": 8}, "training": quick}
+    planner = {"horizon": 4, "samples": 16, "elites": 4, "iterations": 1, "policy_samples": 3}
+    bundle = export_run(tmp_path / "run", tmp_path / "bundle", Recipe.model_validate({**small, "planner": planner}))
+    setting = Lockstep("pendulum", "swingup", 0.8, first=0, episodes=1, engine="bullet")
+    _, [there] = lockstep.play(bundle, setting, tmp_path / "ros")
+    [here] = lockstep.alone(bundle, setting)
+    assert np.array_equal(there.states, here.states) and np.array_equal(there.actions, here.actions)
+    assert np.std(here.actions) > 0.0

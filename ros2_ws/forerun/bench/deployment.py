@@ -19,7 +19,7 @@ SEED = 1000
 @dataclass(frozen=True)
 class Case:
     """An agent that learns for ``steps`` in ``env``, with ``options`` of the environment and a ``recipe`` (its own if absent),
-    and then acts in ``real_time`` or in lockstep."""
+    and then acts in ``real_time`` or in lockstep. ``evaluations`` while it learns."""
 
     env: str
     agent: str
@@ -27,12 +27,14 @@ class Case:
     recipe: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     real_time: bool = False
+    evaluations: int = 10
 
 
 _SINCOS = {"angles": "sincos", "history": 2}
 CASES = {
     "pendulum-dyna-q": Case("forerun/pendulum-balance-v0", "dyna-q", 30_000, "dyna_q_pendulum", {"history": 1}, real_time=True),
     "pendulum-sac": Case("forerun/pendulum-balance-v0", "sac", 5_000, "sac_small", _SINCOS),
+    "pendulum-mbpo": Case("forerun/pendulum-balance-v0", "mbpo", 1_000, "mbpo_small", _SINCOS, evaluations=5),
 }
 """Row -> what is measured."""
 
@@ -65,7 +67,7 @@ def _row(name: str, case: Case, seed: int, folder: Path, options: Options) -> Ro
         run,
         recipe=case.recipe,
         options=case.options,
-        eval_every=max(1, case.steps // 10),
+        eval_every=max(1, case.steps // case.evaluations),
         resume=True,
         tensorboard=False,
     )
