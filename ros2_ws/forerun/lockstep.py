@@ -75,7 +75,7 @@ def play(
         for number in range(setting.episodes):
             ids.append(nodes.conductor.play(ANSWERS, seconds - 0.5 * spec.control.period, first=number == 0, check=nodes.check))
             said(number + 1)
-        nodes.conductor.wait(0.3, nodes.check)
+        nodes.conductor.wait(1.0, nodes.check)  # the recorder may be behind
         nodes.conductor.transition("deactivate")
     return bag, recorded(bag, setting, ids)
 

@@ -24,8 +24,8 @@ STATES_IN = _profile(10, reliable=False)
 PICTURES_IN = _profile(1, reliable=False)
 """A camera's image as the controller reads it: the newest one counts."""
 
-STATES_LOCKSTEP = _profile(100)
-"""In lockstep no state may be lost."""
+STATES_LOCKSTEP = _profile(1000)
+"""In lockstep no state may be lost, and hundreds a second may come: a recorder on a busy machine is seconds behind."""
 
 PICTURES_OUT = _profile(5)
 """Images of the simulator: both kinds of subscription match; few are kept, as they are large."""
@@ -39,8 +39,8 @@ COMMANDS_IN = _profile(10)
 COMMANDS_GUARDED = _profile(1)
 """commands as the guard reads them: none waits in a queue and acts later than it should."""
 
-STAMPED = _profile(100)
-"""~/command_stamped and ~/goal."""
+STAMPED = _profile(1000)
+"""~/command_stamped, as deep as the states that it answers in lockstep, and ~/goal."""
 
 LATCHED = _profile(1, latched=True)
 """trial and bundle: whoever comes late gets the last message."""

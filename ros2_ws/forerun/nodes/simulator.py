@@ -98,7 +98,8 @@ class SimulatorNode(Node):  # type: ignore[misc]
         self._answers: queue.SimpleQueue[tuple[int, NDArray[np.float64]]] = queue.SimpleQueue()
         self._ending = threading.Event()
         self._state = JointState(name=list(self._spec.joint_names))
-        self._states = self.create_publisher(JointState, self._spec.topics.joint_states, qos.STATES_OUT)
+        states = qos.STATES_LOCKSTEP if values["lockstep"] else qos.STATES_OUT
+        self._states = self.create_publisher(JointState, self._spec.topics.joint_states, states)
         self._trial = self.create_publisher(String, "trial", qos.LATCHED)
         self._senses = Senses(self, self._plant)
         self._clock_out = self.create_publisher(Clock, "/clock", qos.CLOCK_OUT) if values["publish_clock"] else None
@@ -321,8 +322,14 @@ class SimulatorNode(Node):  # type: ignore[misc]
         message.position = reading.position.tolist()
         message.velocity = reading.velocity.tolist()
         message.effort = reading.effort.tolist()
-        self._states.publish(message)
-        self._senses.publish(reading, stamp)
+        if self._lockstep:
+            # The state asks for an answer, which may depend on what is seen.
+            self._senses.publish(reading, stamp)
+            self._states.publish(message)
+        else:
+            # Nothing delays the state: pictures take milliseconds.
+            self._states.publish(message)
+            self._senses.publish(reading, stamp)
 
     def _publish_clock(self) -> None:
         if self._clock_out is None:
