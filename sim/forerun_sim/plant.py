@@ -91,6 +91,7 @@ def _of_pictures(spec: RobotSpec, bodies: Bodies) -> dict[str, Any]:
         "light_direction": {"x": 0.5, "y": -0.3, "z": 1.0},
         "light_colour": dict.fromkeys("rgb", 1.0),
         "texture": {f"{name}.{channel}": 0.0 for name in bodies.surfaces for channel in "rgb"},
+        "pattern": dict.fromkeys(bodies.surfaces, 0.0),
     }
 
 

@@ -36,7 +36,7 @@ class Parameters:
     measurement unit, bias by axis "x", "y" and "z"; ``gravity`` [m/s^2], ``gravity_tilt`` [rad] about "x" and "y"; ``payload``
     [kg]; pushes in N, N m and s. Per camera ``camera_shift`` [m] and ``camera_turn`` [rad], named "<camera>.x";
     ``light_direction`` towards the light, ``light_colour`` and ``light_strength`` (factors); per link, object and ground
-    ``texture``, which is added to its colour ("<link>.r", "g", "b").
+    ``texture``, which is added to its colour ("<link>.r", "g", "b"), and ``pattern``, the number of what it is drawn with.
     """
 
     mass: PerName = field(metadata={LEAST: 0.01})
@@ -84,6 +84,7 @@ class Parameters:
     light_colour: PerName = field(default_factory=dict)
     light_strength: float = 1.0
     texture: PerName = field(default_factory=dict, metadata={LEAST: None})
+    pattern: PerName = field(default_factory=dict)
 
     def flat(self) -> dict[str, float]:
         """All of it as JSON: ``{"mass.pole": 0.2, ..., "gravity": 9.81}``."""

@@ -363,8 +363,9 @@ def _check_links(spec: RobotSpec, urdf: Urdf, path: Path) -> None:
     for key in OF_LINKS:
         drawn = getattr(spec.randomization, key)
         named += [(f"randomization.{key}", link) for link in drawn] if isinstance(drawn, dict) else []
-    coloured = spec.randomization.texture if isinstance(spec.randomization.texture, dict) else {}
-    named += [("randomization.texture", re.sub(r"\.[rgb]$", "", name)) for name in coloured]
+    for key in ("texture", "pattern"):
+        drawn = getattr(spec.randomization, key)
+        named += [(f"randomization.{key}", re.sub(r"\.[rgb]$", "", name)) for name in drawn] if isinstance(drawn, dict) else []
     named += [(f"cameras.{name}.link", camera.link) for name, camera in spec.cameras.items() if camera.link is not None]
     for task_name, task in spec.tasks.items():
         where = f"tasks.{task_name}"
@@ -372,5 +373,6 @@ def _check_links(spec: RobotSpec, urdf: Urdf, path: Path) -> None:
         named += [(where, link) for term in terms for link in (term.link, term.to) if link is not None]
         named += [(where, feature[5:].rpartition(".")[0]) for feature in task.features() if feature.startswith("link:")]
     for key, link in named:
-        if link not in urdf.links and link not in spec.objects and (key, link) != ("randomization.texture", "ground"):
+        of_pictures = key in ("randomization.texture", "randomization.pattern")
+        if link not in urdf.links and link not in spec.objects and not (of_pictures and link == "ground"):
             raise InputError(f"{path}: {key}: no link named '{link}' in the URDF; {urdf.path} has: {', '.join(urdf.links)}")

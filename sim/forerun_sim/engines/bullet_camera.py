@@ -1,4 +1,4 @@
-"""Cameras in PyBullet, drawn on the CPU (its TinyRenderer): colour and depth, under a light and with colours that may vary."""
+"""Cameras in PyBullet, drawn on the CPU (its TinyRenderer): colour and depth; light, colours and patterns may vary."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pybullet
 from numpy.typing import NDArray
 
 from forerun_sim.engines.base import Image
+from forerun_sim.engines.patterns import BulletPatterns
 from forerun_sim.kinematics import rotation
 from forerun_sim.randomization import Parameters
 from forerun_sim.spec import Camera
@@ -63,17 +64,18 @@ class BulletCameras:
         self._drawn = _drawn(client, bodies, links, robot)
         self.surfaces = tuple(dict.fromkeys(surface.name for surface in self._drawn))
         self._coloured = True
+        self._patterns = BulletPatterns(client)
         self._light: dict[str, Any] = {}
         self._parameters: Parameters | None = None
         self._mounts: dict[str, tuple[Matrix, Matrix]] = {}
         self._lenses = {name: lens_of(camera) for name, camera in cameras.items()}
 
     def reset(self, parameters: Parameters) -> None:
-        """Takes over where the cameras stand, the light, and the colours; but for the colours when the first picture is taken."""
+        """Takes over where cameras stand, light, colours and patterns; but for the latter two when the first picture is taken."""
         self._parameters = parameters
-        changed = any(parameters.texture.values())
+        changed = any(parameters.texture.values()) or any(parameters.pattern.values())
         if changed or self._coloured:
-            self._colour(parameters.texture)
+            self._colour(parameters.texture, parameters.pattern)
         self._coloured = changed
 
     def _mount(self, parameters: Parameters) -> None:
@@ -86,11 +88,18 @@ class BulletCameras:
             axes = rotation(camera.angles)
             self._mounts[name] = (np.array(camera.position) + axes @ shift, axes @ rotation((roll, pitch, yaw)))
 
-    def _colour(self, texture: Mapping[str, float]) -> None:
+    def _colour(self, texture: Mapping[str, float], pattern: Mapping[str, float]) -> None:
         for surface in self._drawn:
             mixed = [surface.rgba[k] + texture[f"{surface.name}.{channel}"] for k, channel in enumerate("rgb")]
             rgba = [*(min(max(value, 0.0), 1.0) for value in mixed), surface.rgba[3]]
-            pybullet.changeVisualShape(surface.body, surface.link, surface.shape, rgbaColor=rgba, physicsClientId=self._client)
+            pybullet.changeVisualShape(
+                surface.body,
+                surface.link,
+                surface.shape,
+                textureUniqueId=self._patterns.texture(pattern[surface.name]),
+                rgbaColor=rgba,
+                physicsClientId=self._client,
+            )
 
     def picture(self, name: str) -> Image:
         """What camera ``name`` sees now."""

@@ -18,7 +18,7 @@ OF_AXES = {
 """Quantities with a value for each of these axes, or channels of colour."""
 OF_CAMERAS = ("camera_shift", "camera_turn")
 """Quantities with a value for each axis of each camera."""
-NOT_OF_JOINTS = (*OF_LINKS, *OF_AXES, *OF_CAMERAS, "texture")
+NOT_OF_JOINTS = (*OF_LINKS, *OF_AXES, *OF_CAMERAS, "texture", "pattern")
 """Quantities whose names are not joints'."""
 INITIAL = ("initial_position", "initial_velocity")
 """What an episode begins with, in place of what its task says of the joint."""
@@ -38,7 +38,8 @@ class Randomization(Strict):
 
     Of pictures: ``camera_shift`` [m] and ``camera_turn`` [rad] along and about the axes of a camera's frame, by camera;
     ``light_direction`` (x, y, z towards the light), ``light_colour`` (r, g, b), ``light_strength`` (a factor); ``texture``, which
-    is added to the red, green and blue of a link, an object or ``ground`` (from 0 to 1), by their names.
+    is added to the red, green and blue of a link, an object or ``ground`` (from 0 to 1), by their names; ``pattern``, by the same
+    names, whose whole part chooses one of 16 grey patterns of noise, checks and stripes (0: plain), as in {uniform: [0, 16]}.
 
     ``initial_position`` and ``initial_velocity`` (never relative) are where a joint's episodes begin, in place of what the task
     says of that joint."""
@@ -88,6 +89,7 @@ class Randomization(Strict):
     light_colour: PerName | None = None
     light_strength: Distribution | None = None
     texture: PerName | None = None
+    pattern: PerName | None = None
     initial_position: PerName | None = None
     initial_velocity: PerName | None = None
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from forerun_sim.engines.base import Image
+from forerun_sim.engines.patterns import PATTERNS, pattern
 from forerun_sim.errors import InputError
 from forerun_sim.plant import Plant
 from forerun_sim.spec import RobotSpec, load_robot
@@ -107,6 +108,8 @@ def test_shift_and_turn_move_the_picture(sled: Sled) -> None:
         ("light_direction.x", -3.0),
         ("texture.box.g", 0.7),
         ("texture.ground.b", -0.5),
+        ("pattern.box", 4.0),
+        ("pattern.ground", 6.5),
     ],
 )
 def test_light_and_colours_change_the_colours_and_no_distance(sled: Sled, name: str, value: float) -> None:
@@ -124,7 +127,14 @@ VARIED = {
     "light_colour": {"uniform": [0.6, 1.0]},
     "light_strength": {"uniform": [0.5, 1.2]},
     "texture": {"box": {"uniform": [-0.3, 0.3]}},
+    "pattern": {"ground": {"uniform": [0.0, 16.0]}},
 }
+
+
+def test_every_pattern_is_another_one() -> None:
+    drawn = [pattern(number) for number in range(1, PATTERNS)]
+    assert len({picture.tobytes() for picture in drawn}) == PATTERNS - 1
+    assert all(picture.std() > 20 and picture.shape == (64, 64, 3) for picture in drawn)
 
 
 def test_what_varies_changes_the_picture_and_only_the_picture(sled: Sled) -> None:
