@@ -12,7 +12,7 @@ import pybullet
 from numpy.typing import NDArray
 
 from forerun_sim.engines.base import Image
-from forerun_sim.engines.patterns import BulletPatterns
+from forerun_sim.engines.bullet_patterns import BulletPatterns
 from forerun_sim.kinematics import rotation
 from forerun_sim.randomization import Parameters
 from forerun_sim.spec import Camera

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from forerun_sim.engines.base import Image
-from forerun_sim.engines.patterns import PATTERNS, pattern
+from forerun_sim.engines.bullet_patterns import PATTERNS, pattern
 from forerun_sim.errors import InputError
 from forerun_sim.plant import Plant
 from forerun_sim.spec import RobotSpec, load_robot
