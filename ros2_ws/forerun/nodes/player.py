@@ -54,7 +54,8 @@ class PlayerNode(Node):  # type: ignore[misc]
             raise InputError("parameter 'uri' is empty; give the bag to play")
         self.exit_code: int | None = None
         self._rate, self._patience = float(values["rate"]), float(values["wait"])
-        self._bag: RawBag = read_raw(values["uri"])
+        # Once for what is in it, once to play: a bag may be larger than the memory.
+        self._bag: RawBag = read_raw(values["uri"], take=_passed_by)
         for note in self._bag.notes:
             self.get_logger().warning(note)
         self._outputs: dict[str, Publisher] = {}
@@ -68,6 +69,7 @@ class PlayerNode(Node):  # type: ignore[misc]
         if not self._states:
             raise InputError(f"{values['uri']}: has no joint states to play; the bag has: {self._bag.listing}")
         self._clock_out = self.create_publisher(Clock, "/clock", qos.CLOCK_OUT) if values["publish_clock"] else None
+        self._began: tuple[int, float] | None = None  # receipt of the first message [ns], and when it was played
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._play, name="playing", daemon=True)
         self._thread.start()
@@ -95,27 +97,57 @@ class PlayerNode(Node):  # type: ignore[misc]
             silent = [output.topic_name for output in self._outputs.values() if not output.get_subscription_count()]
             self.get_logger().warning(f"nobody listens to {', '.join(silent)}")
         self._ending.wait(_MATCHED)
-        streams = [stream for stream in self._bag.streams.values() if len(stream.order)]
+        try:
+            self._publish(read_raw(self._bag.path, take=self._publish))
+        except _Ended:
+            return
+        except InputError as error:
+            self.get_logger().fatal(str(error))
+            self.exit_code = 1
+            return
+        self._ending.wait(_LAST)
+        count = sum(stream.topic.count for stream in self._bag.streams.values())
+        self.get_logger().info(f"{self._bag.path}: {count} messages were played")
+        self.exit_code = 0
+
+    def _publish(self, block: RawBag) -> tuple[int, str]:
+        """Plays a block of the bag, as ``storage.Take``.
+
+        Raises:
+            _Ended: the node ends meanwhile.
+        """
+        streams = [stream for stream in block.streams.values() if len(stream.order)]
+        if not streams:
+            return 0, ""
         order = np.concatenate([stream.order for stream in streams])
         received = np.concatenate([stream.received for stream in streams])
         which = np.repeat(np.arange(len(streams)), [len(stream.order) for stream in streams])
         row = np.concatenate([np.arange(len(stream.order)) for stream in streams])
         sequence = np.argsort(order, kind="stable")
-        first, begin = int(received.min()), time.monotonic()
+        if self._began is None:
+            self._began = int(received.min()), time.monotonic()
+        first, begin = self._began
         for at in sequence.tolist():
             due = begin + (int(received[at]) - first) * 1e-9 / self._rate
             while (left := due - time.monotonic()) > 0:
                 if self._ending.wait(min(left, 0.2)):
-                    return
+                    raise _Ended
             if self._clock_out is not None:
                 message = Clock()
                 message.clock.sec, message.clock.nanosec = divmod(int(received[at]), 10**9)
                 self._clock_out.publish(message)
             stream = streams[which[at]]
             self._outputs[stream.topic.name].publish(stream.payloads[row[at]])
-        self._ending.wait(_LAST)
-        self.get_logger().info(f"{self._bag.path}: {len(sequence)} messages were played")
-        self.exit_code = 0
+        return _passed_by(block)
+
+
+class _Ended(Exception):
+    """The node ends while it plays."""
+
+
+def _passed_by(block: RawBag) -> tuple[int, str]:
+    """Nothing of the block is needed any more, as ``storage.Take``."""
+    return max((int(stream.order[-1]) for stream in block.streams.values() if len(stream.order)), default=-1) + 1, ""
 
 
 def main(args: list[str] | None = None) -> int:
