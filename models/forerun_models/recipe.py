@@ -121,7 +121,10 @@ class Finetuning(Strict):
     replay, and on older held-out real trials, not above ``forget_below`` times its parent's there (or, where that is more, its
     parent's on the real ones); when its intervals that should hold 90 % of what comes hold a share within ``coverage``; when
     99 of 100 plans take at most ``latency`` of a period; and when it controls a simulator that is like the robot as well as its
-    parent (``control``)."""
+    parent (``control``).
+
+    Real trials that are older than a change of the robot count no more: older trials are left out where, with them, errors on the
+    newer ones are ``changed_above`` times as large (``training/change.py``)."""
 
     real_fraction: Fraction = 0.5
     training: Training = Training(
@@ -132,6 +135,7 @@ class Finetuning(Strict):
     coverage: tuple[Fraction, Fraction] = (0.7, 1.0)
     latency: Positive = 0.7
     control: ControlCheck = ControlCheck()
+    changed_above: Positive = 1.15
 
 
 class Scales(Strict):

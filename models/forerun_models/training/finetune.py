@@ -14,7 +14,8 @@ from forerun_models.dynamics.model import WorldModel
 from forerun_models.export import NETWORKS, Provenance, export_bundle
 from forerun_models.planners.networks import Networks
 from forerun_models.recipe import Recipe, load_recipe
-from forerun_models.training import gate
+from forerun_models.training import change, gate
+from forerun_models.training.change import Change
 from forerun_models.training.gate import Check
 from forerun_models.training.replay import carried, learned_from, of_child
 from forerun_models.training.split import Split, hold_out, three_ways
@@ -32,7 +33,7 @@ class Verdict:
     """Whether the candidate may take its parent's place, and all that was measured to find out.
 
     ``error`` is the mean over the steps of the judged horizon of the normalised RMSE on the held-out real trials; ``kstep``
-    holds RMSE_k. ``checks`` end with the first that failed.
+    holds RMSE_k. ``checks`` end with the first that failed. Where the robot ``changed``, older real trials count no more.
     """
 
     promoted: bool
@@ -48,6 +49,7 @@ class Verdict:
     trained_on: list[str]
     seed: int
     epochs: list[Epoch]
+    changed: Change | None
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for the verdict file."""
@@ -122,6 +124,7 @@ def finetune(
     horizon = max(phase.horizon for phase in training.phases)
     shortest = max(horizon, training.validation_horizon) + 1
     split = trials if isinstance(trials, Split) else three_ways(trials, training.holdout, seed, shortest)
+    parent, split, changed = _as_it_is_now(parent, trials, split, shortest, seed)
     replay, apart = carried(parent.replay, split.trials), []
     simulated = [trial for trial in replay if not learned_from(trial)]
     if len(simulated) > 1:
@@ -142,8 +145,24 @@ def finetune(
 
     trainer.run(note)
     on_judging()
-    verdict = replace(_judge(parent, model.eval(), split, apart, seed), epochs=epochs)
+    verdict = replace(_judge(parent, model.eval(), split, apart, seed), epochs=epochs, changed=changed)
     return _offer(parent, model, split, out, verdict, driven) if verdict.promoted else verdict
+
+
+def _as_it_is_now(
+    parent: Parent, trials: Sequence[Trial] | Split, split: Split, shortest: int, seed: int
+) -> tuple[Parent, Split, Change | None]:
+    """``parent`` and ``split`` without the real trials of the robot that it was before it changed, if it did."""
+    settings = parent.recipe.finetuning
+    before = [trial for trial in carried(parent.replay, split.trials) if learned_from(trial)]
+    changed = change.find(parent.model, [*before, *split.trials], settings.changed_above, shortest)
+    if changed is None:
+        return parent, split, None
+    if not isinstance(trials, Split):
+        newer = change.newer(trials, changed, shortest)
+        if sum(len(trial) for trial in newer) >= 3 * shortest:
+            split = three_ways(newer, settings.training.holdout, seed, shortest)
+    return replace(parent, replay=change.kept(parent.replay, changed)), change.since(split, changed, shortest), changed
 
 
 def _judge(parent: Parent, candidate: WorldModel, split: Split, apart: Sequence[Trial], seed: int) -> Verdict:
@@ -173,6 +192,7 @@ def _judge(parent: Parent, candidate: WorldModel, split: Split, apart: Sequence[
         trained_on=[trial.digest() for trial in split.train],
         seed=seed,
         epochs=[],
+        changed=None,
     )
 
 

@@ -70,7 +70,7 @@ def prediction(model: WorldModel, trials: Sequence[Trial], horizon: int, std: An
         InputError: no trial has two rows.
     """
     cuts = windows(trials, model.features.history, horizon)
-    squared = errors(lambda states, past, actions: _predict(model, states, past, actions), cuts, std)
+    squared = errors(lambda states, past, actions: predict(model, states, past, actions), cuts, std)
     return Errors(float(np.sqrt(squared.mean(axis=(0, 2))).mean()), rmse(squared, STEPS), len(cuts))
 
 
@@ -126,7 +126,7 @@ def in_time(settings: Finetuning, bundle: Bundle) -> Check:
 
 
 @torch.no_grad()
-def _predict(model: WorldModel, past_states: Any, past_actions: Any, actions: Any) -> Any:
+def predict(model: WorldModel, past_states: Any, past_actions: Any, actions: Any) -> Any:
     """The elites' mean, as ``Bundle.rollout`` computes it."""
     states, given, future = (torch.as_tensor(array) for array in (past_states, past_actions, actions))
     wide = [array.expand(model.members, *array.shape).unbind(2) for array in (states, given, future)]

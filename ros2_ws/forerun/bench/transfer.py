@@ -1,7 +1,8 @@
 """What seconds of a robot that nobody here modelled are worth: from randomized simulation to the foreign plants, over DDS.
 
 Curves over seconds of the plant's life, by robot and seed; shares say where a return lies between doing nothing and the oracle:
-(R - R_hanging) / (R_oracle - R_hanging), all from the same initial states.
+(R - R_hanging) / (R_oracle - R_hanging), all from the same initial states; nan for robots without an oracle (``Ahead`` takes
+drives that are told efforts alone).
 
 - ``fine-tuned``: the ready bundle, learned in randomized simulation alone (0 s), and what ``forerun finetune`` makes of it.
 - ``scratch``: the same recipe trained on the plant's data alone.
@@ -20,8 +21,8 @@ from forerun.bench.records import Measurement, Options, Row, need_ros
 from forerun.bench.transfer_changes import RECOVERED, SINCE, changes, recoveries
 from forerun.bench.transfer_lab import ENGINE, EVALUATED, IDENTIFICATION, Lab, Setup
 from forerun.bench.transfer_scale import Scale
+from forerun.bench.transfer_zero import simulated
 from forerun_models.bundle import load
-from forerun_sim.resources import bundle_folder
 from forerun_sim.spec import load_robot
 
 SEEDS = 3
@@ -46,7 +47,7 @@ def measure(options: Options) -> Measurement:
     rows: list[Row] = []
     bundles: dict[str, str] = {}
     for robot in robots:
-        setup = _setup(robot, options.seconds)
+        setup = _setup(robot, options.seconds, _shared(robot, options))
         bundles[robot] = load(setup.zero_shot, robot=robot).digest[:12]
         rows += robot_rows(setup, curves, options)
     settings = {"engine": ENGINE, "seeds": list(options.seeds), "episodes": EPISODES, "first_episode": EVALUATED}
@@ -59,9 +60,15 @@ def measure(options: Options) -> Measurement:
     return Measurement("transfer", rows, settings | {"changes": {robot: changes(robot) for robot in robots}})
 
 
-def _setup(robot: str, longest: float) -> Setup:
-    spec, bundle = load_robot(robot), bundle_folder(robot)
-    task = spec.task(load(bundle, robot=robot).manifest.task)
+def _shared(robot: str, options: Options) -> Pieces:
+    """The pieces that do not depend on a seed."""
+    home = (options.kept or options.work) / robot / "shared"
+    return Pieces(home, lambda text: options.note(f"transfer: {robot}, all seeds: {text}"))
+
+
+def _setup(robot: str, longest: float, shared: Pieces) -> Setup:
+    bundle = simulated(robot, shared)
+    task = load_robot(robot).task(load(bundle, robot=robot).manifest.task)
     return Setup(robot, bundle, task.duration, EPISODES, tuple(stage for stage in STAGES if stage <= longest))
 
 
@@ -73,11 +80,11 @@ def robot_rows(setup: Setup, curves: Sequence[str], options: Options) -> list[Ro
         return lambda text: options.note(f"transfer: {setup.robot}, {where}: {text}")
 
     total = _pieces(setup, curves)
-    shared = Pieces(home / "shared", note("all seeds"))
+    shared = _shared(setup.robot, options)
     labs = [Lab(setup, seed, Pieces(home / f"seed_{seed}", note(f"seed {seed}"), total), shared) for seed in options.seeds]
     scale = Scale(labs[0].hanging(), labs[0].oracle())
     rows: list[Row] = [scale.row(setup, "hanging", 0, [scale.hanging] * len(labs))]
-    if "oracle" in curves:
+    if "oracle" in curves and scale.oracle is not None:
         rows.append(scale.row(setup, "oracle", 0, [scale.oracle] * len(labs)))
     if "fine-tuned" in curves:
         zero = [lab.evaluate(setup.zero_shot) for lab in labs]

@@ -40,7 +40,9 @@ def recoveries(setup: Setup, labs: Sequence[Lab], name: str, change: Mapping[str
     scale = Scale(labs[0].hanging(key, change), labs[0].oracle(key, change))
     found = [lab.recovery(key, change, lab.tuned(BEFORE), SINCE, lambda one: scale.share(one) >= RECOVERED) for lab in labs]
     back = [next((stage for stage, one in by.items() if scale.share(one) >= RECOVERED), -1) for by in found]
-    rows: list[Row] = [{**scale.row(setup, "oracle", 0, [scale.oracle] * len(labs)), "change": name}]
+    rows: list[Row] = []
+    if scale.oracle is not None:
+        rows.append({**scale.row(setup, "oracle", 0, [scale.oracle] * len(labs)), "change": name})
     for stage in (0, *SINCE):
         there = [by[max(seen for seen in by if seen <= stage)] for by in found]
         row = {**scale.row(setup, "changes", stage, there), "change": name}

@@ -28,6 +28,7 @@ from forerun_models.training.split import hold_out
 from forerun_models.training.store import pack_trials, unpack_trials
 from forerun_sim.changes import Change
 from forerun_sim.engines.mujoco_ahead import Ahead
+from forerun_sim.errors import InputError
 from forerun_sim.files import write_file
 from forerun_sim.identify import Settings, identify
 from forerun_sim.plant import Plant
@@ -183,9 +184,13 @@ class Lab:
         found = [score(trial, self.task, self.setup.seconds) for trial in trials]
         return {"returns": [one.total for one in found], "successes": [bool(one.success) for one in found]}
 
-    def oracle(self, name: str = "", change: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def oracle(self, name: str = "", change: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
         """Returns of the same planner that is given the plant as its model, and the true state; after the ``change`` called
-        ``name``, if any."""
+        ``name``, if any. None where ``Ahead`` knows no such plant."""
+        try:
+            Ahead(self.spec, ENGINE)
+        except InputError:
+            return None
 
         def work(folder: Path) -> dict[str, Any]:
             plant = self._plant(change)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, median
@@ -12,10 +13,10 @@ from forerun.bench.transfer_lab import Setup
 
 @dataclass(frozen=True)
 class Scale:
-    """The ends of the scale of returns on one plant: results of doing nothing and of the oracle."""
+    """The ends of the scale of returns on one plant: results of doing nothing and of the oracle, if there is one."""
 
     hanging: dict[str, Any]
-    oracle: dict[str, Any]
+    oracle: dict[str, Any] | None
 
     @property
     def nothing(self) -> float:
@@ -24,8 +25,8 @@ class Scale:
 
     @property
     def best(self) -> float:
-        """Mean return of the oracle."""
-        return float(mean(self.oracle["returns"]))
+        """Mean return of the oracle, or nan."""
+        return math.nan if self.oracle is None else float(mean(self.oracle["returns"]))
 
     def share(self, found: Mapping[str, Any]) -> float:
         """Of the way from doing nothing to the oracle, that of the mean return of ``found``."""

@@ -57,6 +57,11 @@ def command(
         result = finetune(parent, trials, out, seed, on_epoch=show, driven=control)
     target = verdict or out.with_name(f"{out.name}.verdict.json")
     write_file(target, json.dumps(plain(result.as_json()), indent=1))
+    if result.changed is not None:
+        console.print(
+            f"[yellow]note:[/] the robot has changed: real trials of before {result.changed.time:.1f} s are left out; what is "
+            f"learned from them too is off on newer ones by {result.changed.worse:.2f} times the squared error"
+        )
     for check in result.checks:
         console.print(f"{'passed' if check.passed else '[red]failed[/]'} {check.name}: {check.text}", highlight=False)
     if not result.promoted:
