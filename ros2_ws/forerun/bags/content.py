@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -87,14 +88,14 @@ class Content:
             topic = topics[number]
             if topic is None:
                 continue
-            (at,) = np.nonzero(which == number)
-            self.counts[topic] += len(at)
+            here = which == number
+            self.counts[topic] += int(here.sum())
             if self.topics[topic] not in KEPT:
                 continue
-            rows, index = self.rows[topic], at.tolist()
-            rows.order += order[at].tolist()
-            rows.received += [received[i] for i in index]
-            found = [payloads[i] for i in index]
+            rows, chosen = self.rows[topic], here.tolist()
+            rows.order += order[here].tolist()
+            rows.received += compress(received, chosen)
+            found = compress(payloads, chosen)
             rows.payloads += found if self.unpack is None else map(self.unpack, found)
         if self.full is not None and self._waiting > self.most:
             self.full()
