@@ -7,7 +7,7 @@ reference's position and velocity of now and aims a ``lead`` along the velocity 
 nominal simulator, nothing on the foreign arm.
 
 ``rms_mrad`` is the distance of the true joints from the reference, over the joints that move and the time after the first second;
-``lag_ms`` the shift at which it is least.
+``lag_ms`` the shift at which it is least. The hand of another arm, which follows a moving goal, is in ``arms_hand``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,13 @@ GAINS = ((0.3, 0.0), (0.6, 0.0), (1.0, 0.0), (0.6, 0.03), (1.0, 0.06))
 LEARN, JUDGE, CHOOSE = 60.0, 20.0, 8.0
 """Seconds of the arm that are learned from, judged by, and of the simulator by which leads and gains are chosen."""
 _SETTLED = 1.0
+
+
+class Goal(Protocol):
+    """A goal that moves."""
+
+    def ahead(self, time: float, lead: float) -> Floats:
+        """Where it would be ``lead`` [s] later if it went on as it does at ``time``."""
 
 
 class Reference:
@@ -100,7 +107,7 @@ class Planned:
         self._controller = Controller(bundle, Settings(seed=seed), InlinePlanner())
         self._lead = lead
 
-    def __call__(self, time: float, state: State, reference: Reference) -> Floats:
+    def __call__(self, time: float, state: State, reference: Goal) -> Floats:
         self._controller.set_goal(reference.ahead(time, self._lead).tolist())
         self._controller.observe(state)
         command = self._controller.tick(time).command
@@ -109,19 +116,21 @@ class Planned:
         return np.asarray(command)
 
 
-Method = Callable[[float, State, Reference], Floats]
+Method = Callable[[float, State, Any], Floats]
+"""(time, newest state, goal) -> command [A]."""
 
 
 def follow(spec: RobotSpec, engine: str, method: Method, reference: Reference, seconds: float, seed: int) -> tuple[Trial, Floats]:
     """What the sensors told, and the true positions [N, J] at the same times."""
     plant = Plant(spec, engine=engine, task="pose", seed=seed, randomize=False)
     try:
-        return _followed(plant, method, reference, seconds)
+        return followed(plant, method, reference, seconds)
     finally:
         plant.close()
 
 
-def _followed(plant: Plant, method: Method, reference: Reference, seconds: float) -> tuple[Trial, Floats]:
+def followed(plant: Plant, method: Method, reference: Goal, seconds: float) -> tuple[Trial, Floats]:
+    """As ``follow``, on ``plant``, from its episode 0 on."""
     spec, period = plant.spec, plant.spec.control.period
     lower, upper = spec.action_limits()
     reading = plant.reset(0)
@@ -183,16 +192,7 @@ class Arm:
     def simulated(self) -> Path:
         """The bundle of the recipe, from randomized simulation alone."""
 
-        def work(folder: Path) -> dict[str, Any]:
-            recipe = load_recipe(RECIPE, ROBOT)
-            size = recipe.collection
-            runs = collect(self.spec, episodes=size.episodes, steps=size.steps, task=recipe.task, seed=self.seed)
-            trained = train([run.trial(self.spec) for run in runs], self.spec, recipe, self.seed, folder / "run")
-            provenance = Provenance(trained.trained_on, trained.seed, held_out=trained.held_out)
-            export_bundle(folder / "bundle", trained.model, self.spec, recipe, trained.replay, provenance)
-            return {"error": min(epoch.best for epoch in trained.epochs)}
-
-        self._pieces.done("simulated", work)
+        self._pieces.done("simulated", lambda folder: learned(self.spec, RECIPE, self.seed, folder))
         return self._pieces.folder("simulated") / "bundle"
 
     def tuned(self, parent: Path, lead: float) -> tuple[Path, Mapping[str, Any]]:
@@ -201,8 +201,7 @@ class Arm:
         def work(folder: Path) -> dict[str, Any]:
             method = Planned(load(parent), lead, self.seed)
             trials = [follow(self.spec, FOREIGN, method, Reference(self.spec, 3000 + self.seed), LEARN, self.seed)[0]]
-            verdict = finetune(load_parent(load(parent)), trials, folder / "bundle", self.seed)
-            return {key: verdict.as_json()[key] for key in ("promoted", "reason", "parent_error", "candidate_error")}
+            return tuned(parent, trials, self.seed, folder)
 
         verdict = self._pieces.done("tuned", work)
         return (self._pieces.folder("tuned") / "bundle" if verdict["promoted"] else parent), verdict
@@ -213,25 +212,55 @@ class Arm:
         return figures(true, wanted, self.spec.control.period)
 
 
+def learned(spec: RobotSpec, recipe_name: str, seed: int, folder: Path) -> dict[str, Any]:
+    """Makes ``folder``/bundle by a recipe, from randomized simulation alone; the held-out error."""
+    recipe = load_recipe(recipe_name, spec.name)
+    size = recipe.collection
+    runs = collect(spec, episodes=size.episodes, steps=size.steps, task=recipe.task, seed=seed)
+    trained = train([run.trial(spec) for run in runs], spec, recipe, seed, folder / "run")
+    provenance = Provenance(trained.trained_on, trained.seed, held_out=trained.held_out)
+    export_bundle(folder / "bundle", trained.model, spec, recipe, trained.replay, provenance)
+    return {"error": min(epoch.best for epoch in trained.epochs)}
+
+
+def tuned(parent: Path, trials: Sequence[Trial], seed: int, folder: Path) -> dict[str, Any]:
+    """Fine-tunes ``parent`` to ``folder``/bundle, if the gate lets it pass; the verdict."""
+    verdict = finetune(load_parent(load(parent)), trials, folder / "bundle", seed)
+    return {key: verdict.as_json()[key] for key in ("promoted", "reason", "parent_error", "candidate_error")}
+
+
 def measure(options: Options) -> Measurement:
-    """A row a method: medians and ranges over seeds, each with a training, references and a minute of data of its own."""
+    """A row a robot and method: medians and ranges over seeds, each with a training, goals and a minute of data of its own."""
     import torch
 
+    from forerun.bench import arms_hand
+
     torch.set_num_threads(1)
-    by_seed = [
-        _methods(Arm(seed, Pieces((options.kept or options.work) / f"seed_{seed}", options.note))) for seed in options.seeds
-    ]
+    kept, rows = options.kept or options.work, list[Row]()
+    for robot in options.chosen([ROBOT, arms_hand.ROBOT]):
+        folders = [kept / f"{'' if robot == ROBOT else robot + '_'}seed_{seed}" for seed in options.seeds]
+        pieces = [(seed, Pieces(folder, options.note)) for seed, folder in zip(options.seeds, folders, strict=True)]
+        if robot == ROBOT:
+            rows += _rows(robot, [_methods(Arm(*piece)) for piece in pieces])
+        else:
+            rows += _rows(robot, [arms_hand.MovingHand(*piece).methods() for piece in pieces])
+    settings: dict[str, Any] = {"engine": FOREIGN, "chosen_in": NOMINAL, "recipe": load_recipe(RECIPE, ROBOT).as_data()}
+    settings |= {"learn_s": LEARN, "judge_s": JUDGE, "leads": list(LEADS), "gains": [list(pair) for pair in GAINS]}
+    hand = {"engine": arms_hand.FOREIGN, "drives": arms_hand.DRIVES.times, "payload_kg": arms_hand.PAYLOAD}
+    settings |= {"hand": {**hand, "learn_s": arms_hand.LEARN, "judge_s": arms_hand.JUDGE, "gains": list(arms_hand.GAINS)}}
+    return Measurement("arms", rows, settings)
+
+
+def _rows(robot: str, by_seed: Sequence[Mapping[str, Mapping[str, float]]]) -> list[Row]:
     rows: list[Row] = []
     for name in by_seed[0]:
-        row: dict[str, str | int | float] = {"robot": ROBOT, "method": name}
+        row: dict[str, str | int | float] = {"robot": robot, "method": name}
         for key in by_seed[0][name]:
             values = [found[name][key] for found in by_seed]
             row |= {f"{key}_median": round(float(np.median(values)), 2), f"{key}_min": round(min(values), 2)}
             row |= {f"{key}_max": round(max(values), 2)}
         rows.append({**row, "seeds": len(by_seed)})
-    settings: dict[str, Any] = {"engine": FOREIGN, "chosen_in": NOMINAL, "recipe": load_recipe(RECIPE, ROBOT).as_data()}
-    settings |= {"learn_s": LEARN, "judge_s": JUDGE, "leads": list(LEADS), "gains": [list(pair) for pair in GAINS]}
-    return Measurement("arms", rows, settings)
+    return rows
 
 
 def _methods(arm: Arm) -> dict[str, dict[str, float]]:

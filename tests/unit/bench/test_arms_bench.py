@@ -9,6 +9,8 @@ import pytest
 
 from forerun.bench import arms
 from forerun.bench.arms import MOVING, Law, Reference, figures, follow
+from forerun.bench.arms_hand import MovingHand, ResolvedRates
+from forerun.bench.pieces import Pieces
 from forerun.bench.records import Options
 from forerun_sim.spec import load_robot
 
@@ -45,6 +47,17 @@ def test_each_method_is_a_row_with_its_spread_over_seeds(monkeypatch: pytest.Mon
         return {"servo alone": {"rms_mrad": 10.0 + arm.seed}, "planner": {"rms_mrad": 5.0, "promoted": 1.0}}
 
     monkeypatch.setattr(arms, "_methods", methods)
-    rows = arms.measure(Options((0, 1, 2), tmp_path, tmp_path)).rows
+    rows = arms.measure(Options((0, 1, 2), tmp_path, tmp_path, only=(arms.ROBOT,))).rows
     assert [row["method"] for row in rows] == ["servo alone", "planner"]
     assert (rows[0]["rms_mrad_median"], rows[0]["rms_mrad_min"], rows[0]["rms_mrad_max"]) == (11.0, 10.0, 12.0)
+
+
+def test_a_hand_under_resolved_rates_follows_its_goal_until_a_payload_pulls_at_it(tmp_path: Path) -> None:
+    bench = MovingHand(0, Pieces(tmp_path))
+    jacobian = bench.hand.jacobian(np.zeros(7))
+    assert jacobian[:, 0] == pytest.approx([0.0, 0.088, 0.0], abs=1e-4)  # the flange stands 88 mm off the first joint's axis
+    law = ResolvedRates(bench.hand, np.array([0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785]), 0.0, 8.0)
+    trial, far = bench.run("bullet", law, 0, 3.0)
+    assert len(trial) == 150 and 1e3 * far[120:].max() < 10
+    loaded = bench.run("mujoco_urdf", law, 0, 4.0)[1]
+    assert loaded[-20:].mean() > 1.5 * far[-20:].mean()
