@@ -1,10 +1,10 @@
 """How well the hand of an arm of velocity servos follows a moving goal, before and after a payload that nobody told of.
 
-Learned from is ``panda_velocity`` in randomized PyBullet, judged by another engine, with drives outside of what was randomized,
-and from the middle on with a payload six times the largest. A planner with the model from simulation, the same after fine-tuning on a
-minute of that arm, and resolved rates (Whitney 1969): the damped inverse of the Jacobian times the goal's velocity and a gain
-times the hand's distance, which is what a PD controller is to such an arm. All are told the goal's position and velocity of now;
-leads and gain are chosen in the nominal simulator.
+Learned from is ``panda_velocity`` in randomized PyBullet, judged by another engine, with drives outside of what was
+randomized, and from the middle on with a payload six times the largest. Compared are a planner with the model from
+simulation, the same after fine-tuning on a minute of that arm, and resolved rates (Whitney 1969): the damped inverse of the
+Jacobian times the goal's velocity and a gain times the hand's distance, which is what a PD controller is to such an arm. All
+are told the goal's position and velocity of now; leads and gain are chosen in the nominal simulator.
 
 ``rms_mm`` is the distance of the true hand from the goal after the first two seconds, ``loaded_rms_mm`` with the payload.
 """
