@@ -29,13 +29,15 @@ class RigidBodySettings(Strict):
     standard deviation of the logarithm of their strength (``dynamics/drives.py``); 0 where all runs are of one and the same.
 
     That torque is at most ``offset`` of the drives' largest effort. ``friction`` is what joints have at first where robot.yaml
-    gives none [SI]. ``integrator``: the forces of a physics step are those at its beginning (``euler``); about its middle, as the
-    step before leads there (``leapfrog``), at no cost; or those in its middle, at twice the cost (``midpoint``: for drives with
-    little friction, which keep energy)."""
+    gives none [SI]. ``added``: how much the network may add to a step, in units of what one step of the physics was off at first;
+    where the data end, physics decides. ``integrator``: the forces of a physics step are those at its beginning (``euler``);
+    about its middle, as the step before leads there (``leapfrog``), at no cost; or those in its middle, at twice the cost
+    (``midpoint``: for drives with little friction, which keep energy)."""
 
     substeps: Count = 2
     offset: Annotated[float, Field(ge=0)] = 0.03
     friction: Positive = 1e-3
+    added: Positive = 0.2
     integrator: Literal["euler", "leapfrog", "midpoint"] = "euler"
     commands: Annotated[int, Field(ge=2)] = 3
     recurrent: Count = 32
@@ -73,6 +75,15 @@ class Phase(Strict):
     horizon: Count
 
 
+class LeastSquares(Strict):
+    """Of the physics of each member of a rigid-body model, after its training: at most ``iterations`` of Levenberg and Marquardt,
+    on ``windows`` windows of ``horizon`` steps (``training/least_squares.py``)."""
+
+    iterations: Count = 4
+    windows: Count = 384
+    horizon: Count = 50
+
+
 class Training(Strict):
     """``batch`` windows a member and step, ``steps_per_epoch`` optimizer steps; the phases follow one another.
 
@@ -84,6 +95,7 @@ class Training(Strict):
     ``choose``: of all epochs each member keeps its best one by held-out trials, or all keep their last, where the few trials that
     can be held out are no judge.
     ``averaging``: what is judged and kept are weights averaged over the steps, which forget by this factor a step (0: none).
+    ``least_squares``: how the physics of a model of kind rigid_body is fitted after the last epoch; absent: not at all.
     """
 
     batch: Count = 256
@@ -100,6 +112,7 @@ class Training(Strict):
     mirror: bool = False
     choose: Literal["best", "last"] = "best"
     averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    least_squares: LeastSquares | None = None
 
 
 class ControlCheck(Strict):
@@ -205,7 +218,7 @@ class Planner(Strict):
     trajectory: TrajectorySettings = TrajectorySettings()
     horizon: Count = 25
     samples: Count = 96
-    iterations: Count = 3
+    iterations: Count = 4
     shrink: Annotated[float, Field(ge=1)] = 1.25
     elites: Count = 10
     keep: Fraction = 0.3
@@ -284,6 +297,17 @@ class Recipe(Strict):
     def _members_exist(self) -> Recipe:
         if self.planner.members is not None and self.planner.members > self.model.elites:
             raise ValueError(f"planner.members {self.planner.members} are more than the model's {self.model.elites} elites")
+        return self
+
+    @model_validator(mode="after")
+    def _physics_exists(self) -> Recipe:
+        fit = self.training.least_squares
+        if fit is not None and self.model.kind != "rigid_body":
+            raise ValueError(
+                "training.least_squares fits the physics of a model: set model.kind to 'rigid_body', or leave it out"
+            )
+        if fit is not None and fit.horizon > (longest := max(phase.horizon for phase in self.training.phases)):
+            raise ValueError(f"training.least_squares.horizon {fit.horizon} is longer than the longest phase's, {longest}")
         return self
 
     def as_data(self) -> dict[str, Any]:

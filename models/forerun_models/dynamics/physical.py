@@ -36,8 +36,6 @@ _CLEAR = 4.0
 """Standard deviations beyond which an innovation says nothing more to the recurrent unit."""
 _STRENGTH = 0.3
 """Logarithm of the factor by which the context may scale the drives' efforts."""
-_ADDED = 0.2
-"""Of what one step of the physics was off at first: how much the network may add. Where the data end, physics decides."""
 _BEYOND = 10.0
 _ROTOR = 1e-4
 """Inertia of rotors at first where robot.yaml gives none [kg m^2]."""
@@ -88,7 +86,7 @@ class Physical(WorldModel):
         names, actuators, joints = robot.joint_names, robot.actuators, len(robot.joints)
         self.joints, self.actions, self.period = joints, robot.action_size, robot.control.period
         self.substeps, self.reach = settings.substeps, settings.commands
-        self.integrator = settings.integrator
+        self.integrator, self.added = settings.integrator, settings.added
         self.body = RigidBody(terms, members, per_joint(actuators.armature, names).clamp_min(_ROTOR).tolist())
         self.friction = Friction(robot, members, settings.friction)
         route = torch.zeros(self.actions, joints)
@@ -192,6 +190,11 @@ class Physical(WorldModel):
         """The networks' weights; a logarithm of 0 would be no smaller mass or friction."""
         return [*self.network.parameters(), *self.noise.parameters(), *self.recurrent.parameters(), *self.reading.parameters()]
 
+    def physical(self) -> list[nn.Parameter]:
+        """All others: of bodies, friction, drives, sensors and the observer."""
+        decayed = {id(parameter) for parameter in self.decaying()}
+        return [parameter for parameter in self.parameters() if id(parameter) not in decayed]
+
     @torch.no_grad()
     def scale_variance(self, log_ratio: Tensor) -> None:
         """Adds ``log_ratio`` [E, 1, S] to the last bias of the log-variances."""
@@ -226,7 +229,7 @@ class Physical(WorldModel):
             efforts = efforts * torch.exp(_STRENGTH * context[..., 2 * joints : 3 * joints])
         scale, torque = torch.exp(context[..., :joints]), context[..., joints : 2 * joints] * self.torque_unit
         network = self.network(torch.cat([self._seen(position, velocity, action), context], dim=-1))
-        added = torch.tanh(network) * (_ADDED * self.innovation[joints:] / self.period)
+        added = torch.tanh(network) * (self.added * self.innovation[joints:] / self.period)
 
         def gained(q: Tensor, v: Tensor, force: Tensor, slope: Tensor, span: float) -> Tensor:
             """Of velocity within ``span`` [s], with the forces at q and v."""

@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 
 from forerun_models.dynamics.model import WorldModel
+from forerun_models.dynamics.physical import Physical
 from forerun_models.recipe import Training
+from forerun_models.training.least_squares import fit_physics
 from forerun_models.training.windows import Windows
 
 _VALIDATION_WINDOWS = 1000
@@ -145,12 +147,17 @@ class Trainer:
 
     @torch.no_grad()
     def restore_best(self) -> None:
-        """Every member gets the weights with which it did best on held-out trials; elites are ordered by that error.
+        """Every member gets the weights with which it did best on held-out trials, and then the physics that fits best, where the
+        recipe wants that; elites are ordered by their error.
 
         The best mean may come from an epoch whose variance was not learned yet, so the variances are scaled to the held-out
         errors, per member and dimension.
         """
         self._take(self.progress.best_weights)
+        if self.settings.least_squares is not None and isinstance(self.model, Physical):
+            windows = max(self.sources, key=lambda source: source.fraction).windows
+            fit_physics(self.model, windows, self.settings.least_squares, self.generator)
+            self.progress.best = self.validate()
         order = torch.argsort(self.progress.best)
         self.model.elites = order[: len(self.model.elites)].clone()
         features = self.model.features

@@ -17,7 +17,8 @@ from forerun_models.dynamics.physical import Physical, late
 from forerun_models.dynamics.rigid import RigidBody, polynomial, solve
 from forerun_models.export import Provenance, export_bundle
 from forerun_models.planners.stepwise import StepwiseRollout
-from forerun_models.recipe import ModelSettings, Phase, Planner, Recipe, RigidBodySettings, Training
+from forerun_models.recipe import LeastSquares, ModelSettings, Phase, Planner, Recipe, RigidBodySettings, Training
+from forerun_models.training.least_squares import fit_physics
 from forerun_models.training.run import load_run, train
 from forerun_models.training.start import build, initialise
 from forerun_models.training.trainer import Source, Trainer
@@ -104,6 +105,28 @@ def test_the_delay_of_a_robot_is_learned_from_its_trials() -> None:
     training = Training(batch=32, steps_per_epoch=30, phases=phases, learning_rate=0.05, validation_horizon=1)
     Trainer(found, [Source(windows)], windows, training, 0).epoch()
     assert found.drive.detach().mean(dim=(0, 1)).argmax(dim=0).tolist() == [1, 1], "one control step late, both joints"
+
+
+def test_masses_and_delay_are_found_by_least_squares() -> None:
+    windows = Windows(trials(4, delay=0.01), SMALL.history, 20)
+    found = build(load_robot(ROBOT), SMALL.model_copy(update={"members": 1, "elites": 1}))
+    assert isinstance(found, Physical)
+    initialise(found, windows, 0)
+    with torch.no_grad():
+        found.network.weights[-1].zero_(), found.reading.weights[-1].zero_()
+        found.body.bodies[..., 0] += torch.tensor([0.1, -0.1])  # half the logarithm of a mass
+    states, actions = (array[None] for array in windows.cut(torch.arange(0, len(windows), 4)))
+    truth, given = states.unbind(2), actions.unbind(2)
+
+    @torch.no_grad()
+    def error() -> float:
+        last = found.rollout(truth[: SMALL.history], given[: SMALL.history - 1], given[SMALL.history - 1 :])[-1]
+        return float(((last - truth[-1]) / found.features.state_std).square().mean().sqrt())
+
+    before = error()
+    fit_physics(found, windows, LeastSquares(iterations=6, windows=40, horizon=20), torch.Generator().manual_seed(0))
+    assert before > 0.1 and error() < 0.5 * before
+    assert found.drive.mean(dim=1).argmax(dim=1).tolist() == [[1, 1]], "one control step late, both joints"
 
 
 @torch.no_grad()
