@@ -15,10 +15,15 @@ Export = Callable[[Loop, list[str], list[str]], onnx.ModelProto]
 
 def put_loops(model: onnx.ModelProto, loops: Sequence[Loop], export: Export) -> None:
     """Changes ``model`` in place, some of whose nodes stand for ``loops``, by number."""
+    nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
         if node.domain == DOMAIN:
             number = helper.get_node_attr_value(node, "number")
-            node.CopyFrom(_scan(node, loops[number], f"loop{number}/", export, model.graph))
+            nodes += _scan(node, loops[number], f"loop{number}/", export, model.graph)
+        else:
+            nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
     used = [entry for entry in model.opset_import if entry.domain != DOMAIN]
     del model.opset_import[:]
     model.opset_import.extend(used)
@@ -38,7 +43,8 @@ def rename(graph: onnx.GraphProto, name: Callable[[str], str]) -> None:
     del graph.value_info[:]
 
 
-def _scan(node: onnx.NodeProto, loop: Loop, prefix: str, export: Export, graph: onnx.GraphProto) -> onnx.NodeProto:
+def _scan(node: onnx.NodeProto, loop: Loop, prefix: str, export: Export, graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """What ``node`` stands for, and before it what is the same in all steps."""
     given, fixed = list(node.input), loop.carried + loop.kept
     inputs = [f"in{number}" for number in range(len(given))]
     outputs = [f"out{number}" for number in range(loop.carried + 1)]
@@ -51,7 +57,24 @@ def _scan(node: onnx.NodeProto, loop: Loop, prefix: str, export: Export, graph: 
     # Scan tells its body what its inputs are; the tracer drops those that no node reads.
     del body.input[:]
     body.input.extend(onnx.ValueInfoProto(name=prefix + own) for own in (*inputs[: loop.carried], *inputs[fixed:]))
+    before = _unvarying(body)
     ends, rows = [f"{prefix}end{number}" for number in range(loop.carried)], given[fixed:]
-    return helper.make_node(
+    scan = helper.make_node(
         "Scan", [*given[: loop.carried], *rows], [*ends, node.output[0]], body=body, num_scan_inputs=len(rows)
     )
+    return [*before, scan]
+
+
+def _unvarying(body: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """Takes out of ``body`` the nodes that nothing reaches of what is handed on or given at each step."""
+    varying, told = {entry.name for entry in body.input}, {entry.name for entry in body.output}
+    inside, outside = [], []
+    for node in body.node:
+        if varying.intersection(node.input) or told.intersection(node.output):
+            varying.update(node.output)
+            inside.append(node)
+        else:
+            outside.append(node)
+    del body.node[:]
+    body.node.extend(inside)
+    return outside

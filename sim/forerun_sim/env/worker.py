@@ -97,6 +97,7 @@ def _await(orders: select.poll, parent: int) -> None:
     while not orders.poll(0):
         if time.perf_counter() > end:
             break
+        os.sched_yield()  # where cores are few, the process that gives the next order needs this one
     while not orders.poll(_LOOK):
         if os.getppid() != parent:
             raise Gone
