@@ -22,6 +22,7 @@ from forerun_models.agents.buffer import Buffer
 from forerun_models.agents.environment_model import EnvironmentModel, EnvironmentSettings
 from forerun_models.agents.known_rewards import Choice, reward_for
 from forerun_models.agents.model_fit import fit
+from forerun_models.agents.planned_value import PlannedValue, PlannedValueSettings
 from forerun_models.agents.terminal_value import TerminalValue, ValueSettings
 from forerun_models.planners.decide import Decider
 from forerun_models.planners.particles import Propagation
@@ -39,8 +40,8 @@ class MpcSettings(Strict):
     takes the known one where there is one. The first ``warmup`` steps are random, each action held for ``hold`` steps; from then
     on the model is fitted to the newest ``capacity`` ones every ``train_every`` steps, later on when the share ``growth`` has
     been added since the last fit. ``curiosity`` rewards plans, while learning, by the members' disagreement at each step.
-    ``value``, if given, learns a value and a policy; plans discount as they do, and ``planner.policy_samples`` sequences are the
-    policy's."""
+    ``value``, if given, learns what can still be earned after a plan: with ``kind: plans`` from plans (``planned_value``), else
+    by soft actor-critic, beside a policy whose sequences are ``planner.policy_samples``. Plans discount as it does."""
 
     model: EnvironmentSettings = EnvironmentSettings()
     planner: Planner = Planner(horizon=30, samples=64, elites=8, std=0.8, keep=0.5)
@@ -51,15 +52,15 @@ class MpcSettings(Strict):
     growth: Annotated[float, Field(ge=0)] = 0.0
     capacity: Count = 200_000
     curiosity: Annotated[float, Field(ge=0)] = 0.0
-    value: ValueSettings | None = None
+    value: PlannedValueSettings | ValueSettings | None = None
 
     @model_validator(mode="after")
     def _plans_by_sampling(self) -> MpcSettings:
         if self.planner.kind in ("ilqr", "trajectory"):
             raise ValueError(f"planner.kind '{self.planner.kind}' plans for robots alone; choose icem, cem, mppi or random")
-        if self.planner.policy_samples and self.value is None:
+        if self.planner.policy_samples and not isinstance(self.value, ValueSettings):
             raise ValueError(
-                "planner.policy_samples come from a policy, which is learned beside a value: add 'value' (may be {})"
+                "planner.policy_samples come from a policy, which is learned beside a value without 'kind': add 'value: {}'"
             )
         return self
 
@@ -80,7 +81,11 @@ class MpcAgent(Agent):
         self.model = EnvironmentModel(size, env.action_size, settings.model, seed, reward_for(env.id, settings.reward))
         self.buffer = Buffer(settings.capacity, (size,), np.float32, env.action_size)
         self.generator = torch.Generator().manual_seed(seed)
-        self.value = None if settings.value is None else TerminalValue(size, env.action_size, settings.value, seed)
+        self.value: TerminalValue | PlannedValue | None = None
+        if isinstance(settings.value, PlannedValueSettings):
+            self.value = PlannedValue(size, env.action_size, settings.value, seed)
+        elif settings.value is not None:
+            self.value = TerminalValue(size, env.action_size, settings.value, seed)
         self._steps, self._next_fit = 0, settings.warmup
         self._error = 0.0
         self._planners: dict[bool, SamplingPlanner] = {}
@@ -151,7 +156,7 @@ class MpcAgent(Agent):
             self._error = metrics["model_error"]
             metrics |= {} if value is None else value.imagine(self.model, self.buffer, self._steps)
         if value is not None and self.model.fitted:
-            metrics |= value.update(self.buffer, self._steps)
+            metrics |= value.update(self.model, self.buffer, self._steps)
         return metrics
 
     def advice(self) -> list[str]:

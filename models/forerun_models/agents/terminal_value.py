@@ -100,8 +100,9 @@ class TerminalValue:
         self.imagination.imagine(model, policy_of(self.learner, self._draws), buffer, length, self._numbers, self._draws)
         return {"rollout/length": float(length), "rollout/cut": self.imagination.cut}
 
-    def update(self, buffer: Buffer, steps: int) -> dict[str, float]:
-        """Makes the updates that are due after so many ``steps``; metrics, often none."""
+    def update(self, model: EnvironmentModel, buffer: Buffer, steps: int) -> dict[str, float]:
+        """Makes the updates that are due after so many ``steps``; metrics, often none. Learned from is what was imagined last in
+        ``model``."""
         settings, metrics = self.settings, dict[str, float]()
         while self._updates < steps * settings.updates_per_step:
             batch = self.imagination.batch(buffer, settings.batch, settings.real_ratio.at(steps), self._numbers, "cpu")

@@ -76,7 +76,8 @@ def export_bundle(
     model = model.eval()
     if networks is None and recipe.value is not None and robot.tasks:
         networks = learn_value(model, robot, recipe, replay, provenance.seed)
-    learned = {} if networks is None else {"value": networks.value, "policy": networks.act}
+    learned: dict[str, Any] = {} if networks is None else {"value": networks.value}
+    learned |= {} if networks is None or networks.policy is None else {"policy": networks.act}
     planner = make_for_bundle(model, robot, recipe, **learned) if robot.tasks else None
     planned = {"trajectory": planner.expected} if isinstance(planner, Tracker) else {}
     history = model.features.history

@@ -17,53 +17,69 @@ from torch import Tensor, nn
 
 from forerun_sim.errors import InputError
 
+NORM_EPSILON = 1e-5
+"""What is added to variances where layers are normalised."""
+FAR = 5.0
+"""A value without a policy is shown numbers up to this many of their usual deviations."""
 
-def perceptron(sizes: Sequence[int]) -> nn.Sequential:
-    """Linear layers of ``sizes`` with ReLU between them."""
+
+def perceptron(sizes: Sequence[int], normalised: bool = False) -> nn.Sequential:
+    """Linear layers of ``sizes`` with ReLU between them, ``normalised`` ahead of it or not."""
     layers: list[nn.Module] = []
-    for before, after in itertools.pairwise(sizes):
-        layers += [nn.Linear(before, after), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
+    for before, after in itertools.pairwise(sizes[:-1]):
+        layers += [nn.Linear(before, after)]
+        layers += [nn.LayerNorm(after, NORM_EPSILON, elementwise_affine=False)] if normalised else []
+        layers += [nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
 
 
 class Networks(nn.Module):
-    """Value and policy of soft actor-critic.
+    """Value and policy of soft actor-critic, or a value alone.
 
     Args:
-        policy: gives means of actions before tanh, A of them, and A numbers more.
-        critics: values of state, goal and action; the least counts. Nothing here learns any more.
+        policy: gives means of actions before tanh, A of them, and A numbers more; None for a value alone.
+        critics: values of state, goal and the policy's action, of which the least counts; without a policy of state and goal, and
+            their mean counts. Nothing here learns any more.
         turning: numbers of the state that are angles without limits (see ``observed``).
 
     Attributes:
         shift, scale: the networks are given (what is observed - shift) / scale.
         worth: and their values count so many times.
+        possible: the least and the most [2] that a value without a policy says.
     """
 
-    def __init__(self, policy: nn.Sequential, critics: Sequence[nn.Sequential], turning: Sequence[int] = ()) -> None:
+    def __init__(self, policy: nn.Sequential | None, critics: Sequence[nn.Sequential], turning: Sequence[int] = ()) -> None:
         super().__init__()
         self.turning: Tensor = nn.Buffer(torch.tensor(turning, dtype=torch.int64))
         self._turning = list(turning)
         self.shift: Tensor = nn.Buffer(torch.zeros(()))
         self.scale: Tensor = nn.Buffer(torch.ones(()))
         self.worth: Tensor = nn.Buffer(torch.ones(()))
+        if policy is None:
+            self.possible: Tensor = nn.Buffer(torch.tensor([-1.0, 1.0]))
         self.policy, self.critics = policy, nn.ModuleList(critics)
         self.requires_grad_(False)  # a graph takes weights that are to be learned for inputs
 
     def value(self, state: Tensor, goal: Tensor) -> Tensor:
         """What can still be earned [...] from state [..., S] on, for goal [G]."""
         seen = self._seen(state, goal)
+        if self.policy is None:
+            seen = torch.clamp(seen, -FAR, FAR)
+            said = torch.stack([critic(seen)[..., 0] for critic in self.critics]).mean(dim=0) * self.worth
+            return torch.minimum(torch.maximum(said, self.possible[0]), self.possible[1])
         pair = torch.cat([seen, self._action(seen)], dim=-1)
         values = [critic(pair)[..., 0] for critic in self.critics]
         return torch.stack(values).amin(dim=0) * self.worth
 
     def act(self, state: Tensor, goal: Tensor) -> Tensor:
-        """Action [..., A] in [-1, 1] at state [..., S], for goal [G]."""
+        """Action [..., A] in [-1, 1] at state [..., S], for goal [G]; there is a policy."""
         return self._action(self._seen(state, goal))
 
     def _seen(self, state: Tensor, goal: Tensor) -> Tensor:
         return (observed(state, goal, self._turning) - self.shift) / self.scale
 
     def _action(self, seen: Tensor) -> Tensor:
+        assert self.policy is not None
         output: Tensor = self.policy(seen)
         return torch.tanh(output[..., : output.shape[-1] // 2])
 
@@ -82,7 +98,7 @@ class Networks(nn.Module):
             weights = load_tensors(content)
             count = len({name.split(".")[1] for name in weights if name.startswith("critics.")})
             made = cls(
-                _empty(weights, "policy"),
+                _empty(weights, "policy") if any(name.startswith("policy.") for name in weights) else None,
                 [_empty(weights, f"critics.{number}") for number in range(count)],
                 weights["turning"].tolist(),
             )
@@ -97,7 +113,8 @@ def _empty(weights: dict[str, Tensor], name: str) -> nn.Sequential:
     """A perceptron of the sizes that ``weights`` has under ``name``."""
     layers = sorted(int(key.split(".")[-2]) for key in weights if key.startswith(f"{name}.") and key.endswith(".weight"))
     shapes = [weights[f"{name}.{layer}.weight"].shape for layer in layers]
-    return perceptron([shapes[0][1], *(shape[0] for shape in shapes)])
+    # A normalisation has no weights, but a place.
+    return perceptron([shapes[0][1], *(shape[0] for shape in shapes)], normalised=layers[:2] == [0, 3])
 
 
 def observed(state: Tensor, goal: Tensor, turning: Sequence[int]) -> Tensor:

@@ -160,3 +160,19 @@ def test_an_environment_that_shows_more_than_the_state_is_refused(run: Path, tmp
     other = about.model_copy(update={"options": {"history": 2}})
     with pytest.raises(InputError, match="history=0"):
         export_planning(tmp_path / "bundle", agent, other, {}, _RECIPE)
+
+
+def test_a_value_learned_from_plans_is_in_the_bundle(tmp_path: Path) -> None:
+    text = _AGENT.replace(", policy_samples: 3", "").split("value:")[0]
+    (tmp_path / "small.yaml").write_text(f"{text}value: {{kind: plans, hidden: [8], batch: 16, states: 20, discount: 0.97}}\n")
+    out, options = tmp_path / "run", {"duration": 1.0}
+    learn("forerun/cartpole-swingup-v0", "mpc", 110, 0, out, recipe=tmp_path / "small.yaml", options=options, eval_episodes=1)
+    plain = _RECIPE.model_copy(update={"planner": _RECIPE.planner.model_copy(update={"policy_samples": 0})})
+    export_run(out, tmp_path / "bundle", plain)
+    load(tmp_path / "bundle")  # checks act.onnx against the planner in torch
+    parent = load_parent(load(tmp_path / "bundle"))
+    assert parent.networks is not None and parent.networks.policy is None
+    agent = load_learned(out)[1]
+    assert isinstance(agent, MpcAgent) and agent.value is not None
+    seen = torch.from_numpy(agent.buffer.all()["observation"])
+    assert torch.allclose(parent.networks.value(seen, torch.zeros(0)), agent.value.value(seen), rtol=1e-4, atol=1e-4)

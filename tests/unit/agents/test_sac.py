@@ -44,13 +44,15 @@ def by_modules(stack, inputs):
     for number, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         hidden = hidden @ weight + bias
         if number < len(weights) - 1:
-            hidden = torch.relu(hidden)
+            normal = torch.nn.functional.layer_norm(hidden, hidden.shape[-1:]) if stack.normalised else hidden
+            hidden = torch.relu(normal)
     return hidden, [*weights, *biases]
 
 
-def test_the_derivatives_of_a_stack_are_the_automatic_ones():
+@pytest.mark.parametrize("normalised", [False, True])
+def test_the_derivatives_of_a_stack_are_the_automatic_ones(normalised: bool):
     draws = generator()
-    stack = Stack(2, (3, 16, 8, 2), draws)
+    stack = Stack(2, (3, 16, 8, 2), draws, normalised)
     inputs = torch.randn(2, 20, 3, generator=draws, requires_grad=True)
     outward = torch.randn(2, 20, 2, generator=draws)
     expected, leaves = by_modules(stack, inputs)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from forerun_models.agents.base import EnvSpec
 from forerun_models.agents.buffer import Buffer
+from forerun_models.agents.environment_model import EnvironmentModel, EnvironmentSettings
 from forerun_models.agents.mpc import MpcAgent, MpcSettings
 from forerun_models.agents.terminal_value import TerminalValue, ValueSettings
 from forerun_models.recipe import Planner
@@ -46,7 +47,7 @@ def test_the_value_of_a_linear_quadratic_problem() -> None:
     reward = -(after**2)[:, 0] - effort * (u**2)[:, 0]
     never = np.zeros(len(x), np.bool_)
     buffer.extend({"observation": x, "action": u, "reward": reward, "following": after, "terminated": never, "truncated": never})
-    learner.update(buffer, steps=600)
+    learner.update(EnvironmentModel(1, 1, EnvironmentSettings(), 0), buffer, steps=600)
     seen = torch.linspace(-1, 1, 21)[:, None]
     expected = -p * seen[:, 0] ** 2
     error = (learner.value(seen) - expected).square().mean().sqrt() / expected.square().mean().sqrt()
@@ -156,7 +157,7 @@ def test_values_return_to_what_rewards_can_sum_up_to(learned: MpcAgent) -> None:
     seen = torch.from_numpy(learned.buffer.all()["observation"])
     value.learner.critics.parameters.copy_(value.learner.targets.parameters)
     assert value.value(seen).abs().max() > 50
-    value.update(learned.buffer, steps=700)
+    value.update(learned.model, learned.buffer, steps=700)
     found = value.value(seen)
     assert found.min() > -2 and found.max() < 12
 
