@@ -15,7 +15,7 @@ makes them too low. A difference d between critics costs up to d / (1 - gamma) t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -27,7 +27,7 @@ from forerun_models.agents.buffer import Buffer
 from forerun_models.agents.environment_model import EnvironmentModel
 from forerun_models.agents.sac.stack import Stack
 from forerun_models.planners.colour import colouring
-from forerun_models.planners.networks import FAR, Networks
+from forerun_models.planners.networks import FAR, Networks, reordered
 from forerun_models.recipe import Count, Fraction, Positive
 from forerun_sim.spec import Strict
 
@@ -76,7 +76,7 @@ class PlannedValue:
     policy = None
 
     def __init__(self, observations: int, actions: int, settings: PlannedValueSettings, seed: int) -> None:
-        self.settings, self.actions = settings, actions
+        self.settings, self.observations, self.actions = settings, observations, actions
         self._numbers = np.random.default_rng(seed)
         self._draws = torch.Generator().manual_seed(seed)
         sizes = observations, *settings.hidden, 1
@@ -104,10 +104,18 @@ class PlannedValue:
     def _seen(self, observation: Tensor) -> Tensor:
         return ((observation - self.shift) / self.scale).clamp(-FAR, FAR)
 
-    def networks(self) -> Networks:
-        """The value as it is now, as modules for a robot's planner whose state and goal are what this observes."""
-        made = Networks(None, [self.critics.module(member) for member in range(self.critics.members)])
-        made.shift, made.scale = self.shift.clone(), self.scale.clone()
+    def networks(self, order: Sequence[int] = (), turning: Sequence[int] = ()) -> Networks:
+        """The value as it is now, as modules for a robot's planner.
+
+        Args:
+            order: [O] which number of an observation is each number that the planner shows; the same ones in the same places if
+                absent.
+            turning: as ``Networks`` takes it.
+        """
+        order = order or range(self.observations)
+        critics = [reordered(self.critics.module(member), order) for member in range(self.critics.members)]
+        made = Networks(None, critics, turning)
+        made.shift, made.scale = self.shift[list(order)], self.scale[list(order)]
         made.worth, made.possible = torch.tensor(self.worth), torch.tensor(self.possible)
         return made.eval()
 

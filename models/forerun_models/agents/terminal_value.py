@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from forerun_models.agents.buffer import Buffer
 from forerun_models.agents.environment_model import EnvironmentModel
@@ -25,7 +25,7 @@ from forerun_models.agents.mbpo.imagination import Imagination, policy_of
 from forerun_models.agents.mbpo.settings import ImaginationSettings, Ramp
 from forerun_models.agents.sac.learner import SacLearner
 from forerun_models.agents.sac.settings import SacLearning
-from forerun_models.planners.networks import Networks
+from forerun_models.planners.networks import Networks, reordered
 from forerun_models.recipe import Count, Positive
 
 _MEASURE_EVERY = 500
@@ -83,12 +83,8 @@ class TerminalValue:
         """
         learner = self.learner
         policy, *critics = learner.policy.module(0), *(learner.critics.module(one) for one in range(learner.critics.members))
-        if order:
-            for network in (policy, *critics):
-                first = network[0]
-                assert isinstance(first, nn.Linear)
-                columns = [*order, *range(len(order), first.in_features)]  # critics see the action behind them
-                first.load_state_dict({"weight": first.weight.detach()[:, columns], "bias": first.bias.detach()})
+        for network in (policy, *critics) if order else ():
+            reordered(network, order)  # critics see the action behind them
         return Networks(policy, critics, turning).eval()
 
     def imagine(self, model: EnvironmentModel, buffer: Buffer, steps: int) -> dict[str, float]:

@@ -18,6 +18,7 @@ from forerun_models.agents.environment import make_environment
 from forerun_models.agents.experience import settings_of_robot
 from forerun_models.agents.folder import About
 from forerun_models.agents.mpc import MpcAgent
+from forerun_models.agents.planned_value import PlannedValue
 from forerun_models.agents.terminal_value import TerminalValue
 from forerun_models.export.export import Provenance, export_bundle, task_name
 from forerun_models.planners.networks import Networks
@@ -98,8 +99,8 @@ def states_of(observations: NDArray[np.float32], settings: EnvSettings) -> NDArr
     return np.column_stack([*columns, speeds]).astype(np.float32)
 
 
-def networks_of(value: TerminalValue, settings: EnvSettings) -> Networks:
-    """Value and policy as a robot's planner takes them."""
+def networks_of(value: TerminalValue | PlannedValue, settings: EnvSettings) -> Networks:
+    """Value and, where there is one, policy as a robot's planner takes them."""
     turns = turning(settings)
     numbers = [number for number, one in enumerate(turns) if one]
     size = 2 * len(turns)

@@ -33,6 +33,15 @@ def perceptron(sizes: Sequence[int], normalised: bool = False) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
 
 
+def reordered(network: nn.Sequential, order: Sequence[int]) -> nn.Sequential:
+    """``network``, which is changed to take first the inputs of these numbers; those that ``order`` lacks stay behind them."""
+    first = network[0]
+    assert isinstance(first, nn.Linear)
+    columns = [*order, *range(len(order), first.in_features)]
+    first.load_state_dict({"weight": first.weight.detach()[:, columns], "bias": first.bias.detach()})
+    return network
+
+
 class Networks(nn.Module):
     """Value and policy of soft actor-critic, or a value alone.
 

@@ -168,5 +168,5 @@ def test_with_a_value_a_short_horizon_is_no_mistake(settings: MpcSettings) -> No
 
 
 def test_a_policys_samples_without_a_policy_are_refused() -> None:
-    with pytest.raises(ValueError, match="add 'value'"):
+    with pytest.raises(ValueError, match="add 'value"):
         MpcSettings(planner=Planner(policy_samples=4))
