@@ -86,7 +86,7 @@ class PlannedValue:
         self._optimizer = torch.optim.Adam([self.critics.parameters], settings.learning_rate, fused=True)
         self._colour = torch.from_numpy(colouring(settings.length, settings.colour)).float()
         self.shift, self.scale = torch.zeros(observations), torch.ones(observations)
-        self.possible = (-1.0, 1.0)
+        self.possible = (0.0, 0.0)
         self._taught: list[tuple[Tensor, Tensor]] = []
         self._updates = 0
 
@@ -125,10 +125,14 @@ class PlannedValue:
         observation = torch.from_numpy(seen["observation"])
         self.shift = observation.median(dim=0).values
         self.scale = (1.25 * (observation - self.shift).abs().mean(dim=0)).clamp_min(1e-3)
-        lasting = 1.0 / (1.0 - self.settings.discount)
-        least, most = float(seen["reward"].min()), float(seen["reward"].max())
-        self.possible = (min(least, 0.0) * lasting, max(most, 0.0) * lasting)
+        self._count(torch.from_numpy(seen["reward"]))
         return {}
+
+    def _count(self, rewards: Tensor) -> None:
+        """Widens what is possible to what such ``rewards`` can sum up to."""
+        lasting = 1.0 / (1.0 - self.settings.discount)
+        least, most = float(rewards.min()) * lasting, float(rewards.max()) * lasting
+        self.possible = min(least, self.possible[0]), max(most, self.possible[1])
 
     @property
     def worth(self) -> float:
@@ -221,6 +225,9 @@ class PlannedValue:
     def _returns(self, model: EnvironmentModel, states: Tensor, sequences: Tensor) -> Tensor:
         """[N, K] what ``sequences`` earn, and what is left after them."""
         reached, earned, over = self._follow(model, states, sequences)
+        if model.known_reward is not None:
+            # What was never earned yet can be found in the model: a goal that no episode has reached.
+            self._count(torch.nan_to_num(earned, 0.0, 0.0, 0.0))
         discount, length = self.settings.discount, self.settings.length
         left = torch.where(over[-1], 0.0, self._value(self.targets, reached[-1]))
         weights = discount ** torch.arange(length, dtype=torch.float32)

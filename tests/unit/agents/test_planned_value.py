@@ -25,7 +25,7 @@ SETTINGS = PlannedValueSettings.model_validate(
 GOAL = 4.0
 
 
-def exact(ends: bool = False) -> EnvironmentModel:
+def exact(ends: bool = False, known: Any = None) -> EnvironmentModel:
     """The point's own motion; 1 a step beyond ``GOAL``, which may end the episode."""
 
     def step(states: list[Tensor], actions: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -33,6 +33,7 @@ def exact(ends: bool = False) -> EnvironmentModel:
         return after, torch.zeros_like(after)
 
     model = SimpleNamespace(
+        known_reward=known,
         dynamics=SimpleNamespace(members=2, step=step),
         rewards=lambda before, action, after: (after[..., 0] >= GOAL).float(),
         endings=lambda after: (after[..., 0] >= GOAL) & ends,
@@ -72,6 +73,16 @@ def test_values_are_those_of_going_straight_to_the_goal_and_staying(value: Plann
 def test_an_end_is_worth_what_it_pays_and_nothing_after(buffer: Buffer) -> None:
     found = learned(buffer, exact(ends=True)).value(torch.tensor([[1.25], [3.25]]))
     assert found == pytest.approx([0.9**5, 0.9], rel=0.15)
+
+
+def test_a_goal_that_no_episode_has_reached_is_found_in_the_model(buffer: Buffer) -> None:
+    poor = Buffer(1000, (1,), np.float32, 1)
+    for number, (x, action) in enumerate(zip(*(buffer.all()[name][:, 0] for name in ("observation", "action")), strict=True)):
+        if x + point.PUSH * action < GOAL:
+            poor.add(point.step(float(x), float(action), number)._replace(reward=0.0))
+    near = torch.tensor([[3.25]])
+    assert learned(poor, exact(), steps=100).value(near) == 0.0
+    assert learned(poor, exact(known=lambda *_: None), steps=100).value(near) > 3.0
 
 
 def test_what_was_really_done_is_among_the_plans(buffer: Buffer) -> None:
