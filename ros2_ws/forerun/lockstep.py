@@ -7,13 +7,11 @@ and the episode's number alone, however busy the machine is.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from forerun.bags import load_trials
-from forerun.control.agent import BundlePolicy
+from forerun.control.agent import BundlePolicy, drive
 from forerun.deployment import Setting, judged, rig
 from forerun.domains import own_domain
 from forerun.report import Episode
@@ -111,15 +109,9 @@ def alone(bundle: Path, setting: Lockstep) -> list[Trial]:
 
 
 def _episode(bundle: Bundle, plant: Plant, setting: Lockstep, number: int) -> Trial:
-    period = plant.spec.control.period
-    policy, reading = BundlePolicy(bundle, setting.seed, period), plant.reset(number)
-    states, actions = [], []
-    for step in range(round(setting.seconds / period)):
-        states.append(np.concatenate([reading.position, reading.velocity]))
-        actions.append(policy(step, reading))
-        reading = plant.step(actions[-1]) or reading
+    policy = BundlePolicy(bundle, setting.seed, plant.spec.control.period)
     source = f"{setting.robot}-{setting.engine}-{setting.seed}-{number}"
-    return Trial(np.asarray(states, np.float32), np.asarray(actions, np.float32), period, setting.robot, source=source)
+    return replace(drive(policy, plant, number, setting.seconds), source=source)
 
 
 def recorded(bag: Path, setting: Lockstep, ids: Sequence[str]) -> list[Trial]:

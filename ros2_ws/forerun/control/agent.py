@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +16,9 @@ from forerun.control.settings import Settings
 from forerun.control.states import State
 from forerun_models.bundle import Bundle, load
 from forerun_sim.excitation import Policy
-from forerun_sim.plant import Reading
+from forerun_sim.plant import Plant, Reading
 from forerun_sim.spec import RobotSpec
+from forerun_sim.trial import Trial
 
 
 @dataclass(frozen=True)
@@ -68,3 +70,19 @@ class BundlePolicy:
         command = self._idle if tick.command is None else tick.command
         self._controller.sent(self._now, command)
         return command
+
+
+def drive(policy: Policy, plant: Plant, number: int, seconds: float, parameters: Mapping[str, float] | None = None) -> Trial:
+    """Episode ``number`` of ``plant`` under ``policy`` as it would be recorded, on ``parameters`` instead of the plant's, if any.
+
+    Raises:
+        UnstablePhysics: the physics exploded.
+    """
+    spec = plant.spec
+    reading = plant.reset(number, parameters=parameters)
+    states, actions = [], []
+    for step in range(round(seconds / spec.control.period)):
+        states.append(np.concatenate([reading.position, reading.velocity]))
+        actions.append(policy(step, reading))
+        reading = plant.step(actions[-1]) or reading
+    return Trial(np.asarray(states, np.float32), np.asarray(actions, np.float32), spec.control.period, spec.name)

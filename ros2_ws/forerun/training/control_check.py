@@ -15,7 +15,7 @@ from statistics import mean
 
 import numpy as np
 
-from forerun.control.agent import BundlePolicy
+from forerun.control.agent import BundlePolicy, drive
 from forerun.demo.measure import score
 from forerun_models.bundle import Bundle
 from forerun_models.evaluation.kstep import errors
@@ -28,7 +28,6 @@ from forerun_sim.excitation import Policy
 from forerun_sim.identify import Settings, SimulatedPredictor, identify
 from forerun_sim.plant import Plant
 from forerun_sim.tasks import TaskFunction
-from forerun_sim.trial import Trial
 
 _SEGMENTS, _STEPS, _GENERATIONS = 20, 25, 1
 """Of the identification: linear steps from the nominal values do nearly all, in seconds."""
@@ -101,22 +100,13 @@ def driven(
     Raises:
         UnstablePhysics: the physics exploded.
     """
-    seconds = min(settings.seconds, task.task.duration)
-    numbers = range(_EPISODE, _EPISODE + (settings.episodes if bundle is not None else 1))
-    return [score(_played(plant, bundle, values, seconds, number), task, seconds).total for number in numbers]
-
-
-def _played(plant: Plant, bundle: Bundle | None, values: Mapping[str, float], seconds: float, number: int) -> Trial:
-    spec = plant.spec
-    period, idle = spec.control.period, np.zeros(spec.action_size)
-    policy: Policy = (lambda step, reading: idle) if bundle is None else BundlePolicy(bundle, plant.seed, period)
-    reading = plant.reset(number, parameters=values)
-    states, actions = [], []
-    for step in range(round(seconds / period)):
-        states.append(np.concatenate([reading.position, reading.velocity]))
-        actions.append(policy(step, reading))
-        reading = plant.step(actions[-1]) or reading
-    return Trial(np.asarray(states, np.float32), np.asarray(actions, np.float32), period, spec.name)
+    seconds, period = min(settings.seconds, task.task.duration), plant.spec.control.period
+    idle = np.zeros(plant.spec.action_size)
+    found = []
+    for number in range(settings.episodes if bundle is not None else 1):
+        policy: Policy = (lambda step, reading: idle) if bundle is None else BundlePolicy(bundle, plant.seed, period)
+        found.append(score(drive(policy, plant, _EPISODE + number, seconds, values), task, seconds).total)
+    return found
 
 
 def _open(settings: ControlCheck, why: str) -> Check:
