@@ -125,7 +125,13 @@ def automatic_update(learner, batch):
     def improve():
         """After the critics' step."""
         values, _ = critics(learner.critics, batch["observation"], action)
-        (alpha * density - values.amin(dim=0)).mean().backward()
+        least = values.amin(dim=0)
+        loss = (alpha * density - least).mean()
+        if settings.cloning:
+            real = batch.get("real", torch.ones(count))
+            away = (action - batch["action"]).square().sum(dim=-1)
+            loss = loss + settings.cloning * least.detach().abs().mean() * (real * away).sum() / real.sum()
+        loss.backward()
         return [leaf.grad for leaf in policy_leaves], -(density.detach().mean() + learner.target_entropy)
 
     return [leaf.grad for leaf in critic_leaves], improve
@@ -133,12 +139,13 @@ def automatic_update(learner, batch):
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_an_update_follows_the_gradients_of_the_papers_losses(weighted):
-    learner = SacLearner(3, 2, SacLearning(hidden=(24, 16)), seed=1)
+    learner = SacLearner(3, 2, SacLearning(hidden=(24, 16), cloning=0.3 if weighted else 0.0), seed=1)
     batch = batch_of(32, 3, 2, generator(2))
     batch["terminated"][::5] = 1.0
     if weighted:
         batch["weight"] = torch.rand(32, generator=generator(3))
         batch["discount"] = torch.rand(32, generator=generator(4))
+        batch["real"] = (torch.arange(32) % 3 == 0).float()
     by_critics, improve = automatic_update(learner, batch)
     learner.update(batch)
     by_policy, by_temperature = improve()

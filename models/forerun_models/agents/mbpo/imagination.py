@@ -91,12 +91,14 @@ class Imagination:
         """``size`` transitions as the learner takes them: ``ratio`` of them from ``buffer``, each of weight 1, the others
         imagined; all from ``buffer`` before anything was imagined."""
         real = size if not len(self) else round(ratio * size)
-        parts = as_tensors(buffer.sample(real, generator), device) | {"weight": torch.ones(real, device=device)}
+        ones = torch.ones(real, device=device)
+        parts = as_tensors(buffer.sample(real, generator), device) | {"weight": ones, "real": ones}
         if self.settings.whole:
             parts["discount"] = torch.full((real,), self.discount, device=device)
         if real == size:
             return parts
         imagined = self.sample(size - real, generator)
+        imagined["real"] = torch.zeros(size - real)
         return {name: torch.cat([parts[name], column.to(device)]) for name, column in imagined.items()}
 
     def _keep(self, generations: list[dict[str, Tensor]]) -> None:

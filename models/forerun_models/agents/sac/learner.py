@@ -6,6 +6,7 @@ copies T_1, T_2, an update takes a batch (s, a, r, s', d) and does, in this orde
     y       = r + gamma (1 - d) [min_i T_i(s', a') - alpha log pi(a'|s')],    a' ~ pi(s')
     critics:     least squares of Q_i(s, a) to y
     policy:      least  mean[alpha log pi(b|s) - min_i Q_i(s, b)],            b ~ pi(s)
+                 and, where it is drawn to the data, c mean|min_i Q_i| mean[|b - a|^2] over real transitions
     temperature: alpha rises where the entropy -log pi(b|s) is below its target, and falls above
     targets:     T_i moves towards Q_i
 
@@ -28,8 +29,8 @@ from forerun_models.agents.sac.stack import Stack
 
 Batch = Mapping[str, Tensor]
 """``observation`` and ``following`` [N, O], ``action`` [N, A], ``reward``, ``terminated`` (0 or 1) and, where transitions count
-differently, ``weight`` [N], and where they are of several steps, ``discount`` [N] of what follows; all float32 on the learner's
-device."""
+differently, ``weight`` [N], where they are of several steps, ``discount`` [N] of what follows, and where some are imagined,
+``real`` [N] (0 or 1); all float32 on the learner's device."""
 
 
 class SacLearner:
@@ -89,7 +90,12 @@ class SacLearner:
 
         fresh = Draw(*(part[count:] for part in drawn))
         slope, least = self._least_value_gradient(observation, fresh.action)
-        outward = draw_gradient(fresh, -slope / count, (alpha / count).expand(count, 1))
+        by_action = -slope / count
+        if self.settings.cloning:
+            real = batch["real"] if "real" in batch else torch.ones(count, device=self.device)
+            share = self.settings.cloning * least.abs().mean() * real / real.sum().clamp(min=1.0)
+            by_action += 2.0 * share[:, None] * (fresh.action - batch["action"])
+        outward = draw_gradient(fresh, by_action, (alpha / count).expand(count, 1))
         self.policy.backward(outward[None], [rows[:, count:] for rows in given])
         density = fresh.log_density.mean()
         assert self.log_alpha.grad is not None

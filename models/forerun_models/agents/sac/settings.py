@@ -8,13 +8,16 @@ from pydantic import Field
 
 from forerun_models.recipe import Count, Fraction, Positive
 from forerun_sim.spec import Strict
+from forerun_sim.spec.base import NonNegative
 
 
 class SacLearning(Strict):
     """How policy and critics learn from a batch; the defaults are Haarnoja et al.'s (2018) and Stable-Baselines3's.
 
     ``hidden``: units of each hidden layer. ``target_rate``: share of the critics that flows into their targets at every update.
-    ``target_entropy`` [nats]: minus the number of actions if absent.
+    ``target_entropy`` [nats]: minus the number of actions if absent. ``cloning`` draws the policy to the actions of real
+    transitions (TD3+BC, Fujimoto and Gu 2021; there 1 / alpha), which is for learning from old trials alone: their mean squared
+    distance costs so many times the values' mean size.
     """
 
     hidden: tuple[Count, ...] = Field(default=(256, 256), min_length=1)
@@ -24,6 +27,7 @@ class SacLearning(Strict):
     target_rate: Annotated[float, Field(gt=0, le=1)] = 0.005
     initial_temperature: Positive = 1.0
     target_entropy: float | None = None
+    cloning: NonNegative = 0.0
 
 
 class SacSettings(SacLearning):
