@@ -35,6 +35,7 @@ CASES = {
     "pendulum-dyna-q": Case("forerun/pendulum-balance-v0", "dyna-q", 30_000, "dyna_q_pendulum", {"history": 1}, real_time=True),
     "pendulum-sac": Case("forerun/pendulum-balance-v0", "sac", 5_000, "sac_small", _SINCOS),
     "pendulum-mbpo": Case("forerun/pendulum-balance-v0", "mbpo", 1_000, "mbpo_small", _SINCOS, evaluations=5),
+    "pendulum-mpc": Case("forerun/pendulum-balance-v0", "mpc", 400, "mpc_value", {"angles": "sincos"}, evaluations=1),
 }
 """Row -> what is measured."""
 

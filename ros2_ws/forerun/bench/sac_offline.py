@@ -2,7 +2,7 @@
 
 The data are the newest transitions of a run of ``sac`` that is stopped when it is half good: poles that fall soon, later, or not
 at all. Nothing is tried out in the environment. ``mopo`` penalises, cuts and weights rollouts by disagreement and is drawn to the
-data's actions; ``mbpo`` is the same without any of it.
+data's actions; ``no-penalty`` is only drawn to these, and ``mbpo`` heeds nothing.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ UPDATES = 6000
 EVALUATED = 10
 DATA_SEED = 100
 _RECENT = 3
-WAYS = {
+_HEEDLESS = {"disagreement_bonus": 0.0, "cut_disagreement": 1e9, "weighted": False}
+WAYS: dict[str, dict[str, Any] | None] = {
     "offline-cloning": None,
-    "offline-mbpo": {"disagreement_bonus": 0.0, "cut_disagreement": 1e9, "weighted": False, "cloning": 0.0},
+    "offline-mbpo": {**_HEEDLESS, "cloning": 0.0},
+    "offline-no-penalty": _HEEDLESS,
     "offline-mopo": {},
 }
 """Row -> changes of the recipe ``mopo_small``; None for behaviour cloning."""
@@ -82,7 +84,7 @@ def row(name: str, steps: list[Step], seed: int) -> Row:
     from forerun_models.agents.sac.agent import as_tensors
     from forerun_models.agents.sac.cloning import clone
 
-    changes: dict[str, Any] | None = WAYS[name]
+    changes = WAYS[name]
     judge = make_environment(ENV, agent_class("mbpo"), OPTIONS)
     settings = settings_of("mbpo", "mopo_small").model_copy(update=changes or {})
     agent = make_agent("mbpo", judge.spec, settings, seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -50,12 +51,21 @@ def test_offline_ways_learn_from_the_same_data(tmp_path, monkeypatch):
     quick = {"model": EnvironmentSettings(members=2, elites=2, hidden=8, layers=1, updates=2), "rollouts": 20}
     monkeypatch.setattr(sac_offline, "WAYS", {"offline-cloning": None, "offline-mbpo": quick, "offline-mopo": quick})
     steps = [
-        point.step(0.1 * number, 0.5, number % 10)._replace(observation=np.ones(3), following=np.ones(3)) for number in range(200)
+        point.step(0.1 * number, 0.5, number % 10)._replace(observation=np.ones(12), following=np.ones(12))
+        for number in range(200)
     ]
     rows = [sac_offline.row(name, steps, 0) for name in sac_offline.WAYS]
     assert [row["agent"] for row in rows] == ["cloning", "mbpo", "mbpo"]
     assert {row["transitions"] for row in rows} == {200}
     assert len(sac_offline.returns_of(steps)) == 20
+
+
+def test_offline_data_are_the_newest_transitions_of_a_run_that_is_half_good(monkeypatch):
+    monkeypatch.setattr(sac_offline, "MEDIUM", 30.0)
+    monkeypatch.setattr(sac_offline, "KEPT", 15)
+    steps = sac_offline.data()
+    assert len(steps) == 15 and steps[-1].terminated
+    assert all(np.array_equal(one.following, other.observation) for one, other in pairwise(steps))
 
 
 def test_our_curve_is_learned_where_it_is_not_kept(tmp_path, monkeypatch):
