@@ -37,7 +37,7 @@ CASES = {
     "pendulum-sac": Case("forerun/pendulum-balance-v0", "sac", 5_000, "sac_small", _SINCOS),
     "pendulum-mbpo": Case("forerun/pendulum-balance-v0", "mbpo", 800, "mbpo_small", _SINCOS, evaluations=2),
     "pendulum-dreamer": Case("forerun/pendulum-balance-v0", "dreamer", 2_000, "dreamer_fine", _NEWEST, evaluations=4),
-    "pendulum-mpc": Case("forerun/pendulum-balance-v0", "mpc", 400, "mpc_value", {"angles": "sincos"}, evaluations=1),
+    "pendulum-mpc": Case("forerun/pendulum-balance-v0", "mpc", 700, "mpc_value", {"angles": "sincos"}, evaluations=2),
 }
 """Row -> what is measured."""
 
