@@ -24,7 +24,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no history (no observer, no context)": {"model": {"history": 1}},
     "history of 6 rows": {"model": {"history": 6}},
     "no network to speak of": {"model": {"hidden": 1}},
-    "one member": {"model": {"members": 1, "elites": 1}},
+    "one member": {"model": {"members": 1, "elites": 1}, "planner": {"members": 1}},
     "one-step loss": {"training": {"phases": [{"epochs": 25, "horizon": 1}], "least_squares": None}},
     "no least squares": {"training": {"least_squares": None}},
     "yardstick: displacement": {"training": {"yardstick": "displacement"}},
@@ -48,13 +48,18 @@ def measure(options: Options) -> Measurement:
     for number, (name, changes) in enumerate(VARIANTS.items()):
         if options.only and name not in options.only:
             continue
-        recipe = Recipe.model_validate(_merged(load_recipe(ROBOT, ROBOT).as_data(), changes))
+        recipe = without(changes)
         for seed in options.seeds:
             fitted = fit(learned, split.robot, seed, options, recipe, f"ablation{number}")
             for part, trials in judges.items():
                 found = table_rows(evaluate(fitted.bundle, trials, split.train), part, seed, fitted.seconds, fixed=False)
                 rows += [{**row, "model": name} for row in found]
     return Measurement("ablation", rows, {"recipe": load_recipe(ROBOT, ROBOT).as_data(), "design": DESIGN, "threads": 1})
+
+
+def without(changes: dict[str, Any]) -> Recipe:
+    """The shipped recipe with ``changes``."""
+    return Recipe.model_validate(_merged(load_recipe(ROBOT, ROBOT).as_data(), changes))
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
