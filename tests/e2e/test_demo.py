@@ -25,6 +25,7 @@ _RECIPE = {
         "promote_below": 10.0,
         "forget_below": 10.0,
         "coverage": [0.0, 1.0],
+        "control": {"episodes": 1, "worse": 1000.0},
         "training": {"steps_per_epoch": 10, "phases": [{"epochs": 2, "horizon": 5}], "holdout": 0.3, "validation_horizon": 10},
     },
     "planner": {"horizon": 12, "samples": 16, "iterations": 2, "elites": 4},

@@ -13,7 +13,7 @@ import yaml
 from forerun_sim.resources import bundle_folder
 
 TUNING = {"batch": 32, "steps_per_epoch": 10, "phases": [{"epochs": 3, "horizon": 5}], "validation_horizon": 10, "holdout": 0.2}
-LENIENT = {"promote_below": 1000.0, "forget_below": 1000.0, "coverage": [0.0, 1.0], "latency": 1000.0}
+LENIENT = {"promote_below": 1000.0, "forget_below": 1000.0, "coverage": [0.0, 1.0], "latency": 1000.0, "control": {"episodes": 0}}
 
 PATIENT = {"stale_after": 10.0, "max_misses": 500, "disagreement_factor": 0.0}
 
