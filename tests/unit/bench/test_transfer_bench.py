@@ -34,7 +34,15 @@ def zero_shot(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = type(recipe).model_validate(
         recipe.as_data()
         | {"model": {"members": 2, "elites": 2, "hidden": 8}, "planner": {"horizon": 8, "samples": 16, "iterations": 1}}
-        | {"finetuning": {"training": short, "promote_below": 1.2, "forget_below": 9.0, "coverage": [0.0, 1.0]}}
+        | {
+            "finetuning": {
+                "training": short,
+                "promote_below": 1.2,
+                "forget_below": 9.0,
+                "coverage": [0.0, 1.0],
+                "control": {"episodes": 0},
+            }
+        }
         | {"training": short}
     )
     trials = [recording.trial(spec) for recording in collect(spec, episodes=4, steps=60, task="swingup", seed=0)]
