@@ -54,6 +54,10 @@ class ControllerNode(GuardedNode):
         self._session: Session | None = None
         self._loader: BundleLoader | None = None
         self._reader: StateReader | None = None
+        self._held: tuple[int, JointState] | None = None
+        """In lockstep: a state, with its stamp [ns], whose picture has not come yet."""
+        self._seen = -1
+        """Stamp of the newest picture [ns]."""
         self._inputs: list[object] = []
         self._estop = EmergencyStop()
         self._last_announcement = ("", 0.0)
@@ -130,7 +134,7 @@ class ControllerNode(GuardedNode):
 
     def _subscribe(self, bundle: Bundle, dry_run: bool, lockstep: bool) -> None:
         manifest = bundle.manifest
-        self._reader = StateReader(manifest.joints)
+        self._reader, self._held, self._seen = StateReader(manifest.joints), None, -1
         states_qos = qos.STATES_LOCKSTEP if lockstep else qos.STATES_IN
         self._inputs = [
             self.create_subscription(JointState, manifest.joint_states_topic, self._on_state, states_qos),
@@ -218,6 +222,11 @@ class ControllerNode(GuardedNode):
         if session is None or reader is None:
             return
         stamp = message.header.stamp.sec * _SECOND + message.header.stamp.nanosec
+        if isinstance(session.pacer, StepPacer) and session.controller.bundle.picture_shape is not None:
+            unseen = self._seen != stamp and (self._held is None or self._held[0] != stamp)
+            self._held = (stamp, message) if unseen else None
+            if unseen:
+                return  # until its picture comes, or it is asked for again
         arrived = time.monotonic()
         self._diagnostics.state_arrived(arrived)
         real_time = session.pacer.real_time
@@ -252,6 +261,9 @@ class ControllerNode(GuardedNode):
             session.controller.refuse(str(error))
         else:
             session.controller.sight.see(moment, picture)
+            self._seen = stamp
+        if self._held is not None and self._held[0] == stamp:
+            self._on_state(self._held[1])
 
     def _on_others(self, message: Float64MultiArray) -> None:
         session = self._session

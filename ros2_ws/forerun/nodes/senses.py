@@ -45,8 +45,12 @@ class Senses:
         }
         self._shown: dict[str, float] = {}
 
-    def publish(self, reading: Reads, stamp: int) -> None:
-        """Tells ``reading``, stamped ``stamp`` [ns]. In the thread that steps the plant."""
+    def publish(self, reading: Reads, stamp: int, *, anew: bool = False) -> None:
+        """Tells ``reading``, stamped ``stamp`` [ns]. In the thread that steps the plant.
+
+        ``anew`` sends the newest picture also where the camera has taken no other since: who must answer this very state knows by
+        its stamp that there is none to wait for.
+        """
         position, velocity = reading.position.tolist(), reading.velocity.tolist()
         if self._odometry is not None:
             message, publisher = self._odometry
@@ -70,11 +74,11 @@ class Senses:
             publisher.publish(placed)
         for name, (colours, depths) in self._cameras.items():
             if colours.get_subscription_count() or depths.get_subscription_count():
-                self._show(name, colours, depths, stamp)
+                self._show(name, colours, depths, stamp, anew)
 
-    def _show(self, name: str, colours: Any, depths: Any, stamp: int) -> None:
+    def _show(self, name: str, colours: Any, depths: Any, stamp: int, anew: bool) -> None:
         picture = self._plant.camera(name)
-        if self._shown.get(name) == picture.time:
+        if self._shown.get(name) == picture.time and not anew:
             return
         self._shown[name] = picture.time
         for publisher, values, encoding in ((colours, picture.rgb, "rgb8"), (depths, picture.depth, "32FC1")):

@@ -322,14 +322,9 @@ class SimulatorNode(Node):  # type: ignore[misc]
         message.position = reading.position.tolist()
         message.velocity = reading.velocity.tolist()
         message.effort = reading.effort.tolist()
-        if self._lockstep:
-            # The state asks for an answer, which may depend on what is seen.
-            self._senses.publish(reading, stamp)
-            self._states.publish(message)
-        else:
-            # Nothing delays the state: pictures take milliseconds.
-            self._states.publish(message)
-            self._senses.publish(reading, stamp)
+        # The state first: pictures take milliseconds.
+        self._states.publish(message)
+        self._senses.publish(reading, stamp, anew=self._lockstep)
 
     def _publish_clock(self) -> None:
         if self._clock_out is None:
