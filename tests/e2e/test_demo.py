@@ -21,12 +21,11 @@ _RECIPE = {
     "model": {"members": 3, "elites": 2, "hidden": 16, "layers": 1},
     "training": {"steps_per_epoch": 20, "phases": [{"epochs": 2, "horizon": 1}, {"epochs": 2, "horizon": 5}]},
     "finetuning": {
-        # Any verdict but this one would depend on luck, or on the machine's load, at this scale: shown is that the loop closes.
+        # Any verdict but this one would depend on luck at this scale; what is shown here is that the loop closes.
         "promote_below": 10.0,
         "forget_below": 10.0,
         "coverage": [0.0, 1.0],
         "control": {"episodes": 0},
-        "latency": 100.0,
         "training": {"steps_per_epoch": 10, "phases": [{"epochs": 2, "horizon": 5}], "holdout": 0.3, "validation_horizon": 10},
     },
     "planner": {"horizon": 12, "samples": 16, "iterations": 2, "elites": 4},

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from forerun import lockstep
-from forerun.deployment import Setting, in_environment, setting_of
+from forerun.deployment import Setting, deploy, in_environment, setting_of
 from forerun.lockstep import Lockstep
 from forerun_models.agents.base import Agent
 from forerun_models.agents.dreamer.agent import DreamerAgent
@@ -32,16 +32,16 @@ from support.small_learner import NAME, SmallLearner
 
 DURATION = 3.0
 OPTIONS = {"randomize": False, "duration": DURATION}
-FALLEN = 60.0
-"""About the return of a robot that falls because nobody acts; one that is held has 298 to 299."""
+FALLEN, HELD = 60.0, 300.0
+"""About the return of a robot that falls because nobody acts, and the most that one that is held can have."""
 
 
 def taught_table(folder: Path) -> tuple[About, Agent]:
-    """Dyna-Q, as soon as it holds the pendulum: after some 4000 steps, which are 80 s of the robot's time."""
+    """Dyna-Q, as soon as it holds the pendulum: after some 6000 steps, which are two minutes of the robot's time."""
     recipe = folder.parent / "quick.yaml"
     settings = load_yaml(resources.find("agents", "dyna_q_pendulum"))
     recipe.write_text(yaml.safe_dump({**settings, "learning_rate": 0.1, "outcomes": 40}))
-    for steps in range(4000, 22_000, 2000):
+    for steps in range(6000, 22_000, 2000):
         run = learn(
             "forerun/pendulum-balance-v0",
             "dyna-q",
@@ -61,20 +61,17 @@ def taught_table(folder: Path) -> tuple[About, Agent]:
 
 
 def test_an_agent_keeps_nine_tenths_of_its_return_over_dds(domain: int, tmp_path: Path) -> None:
-    """Of what it gained over a robot that falls; the episodes are the same in the environment and over DDS.
-
-    In lockstep: in real time a busy machine would take part in it. `forerun bench deployment` measures that.
-    """
+    """In real time, of what it gained over a robot that falls; the episodes are the same in the environment and over DDS."""
     about, agent = taught_table(tmp_path / "run")
     bundle = export_agent(tmp_path / "bundle", agent, about)
     assert not load(bundle).has_model
     setting = setting_of(bundle, seed=5)
     assert setting == Setting(setting.robot, "balance", DURATION, randomize=False, seed=5)
-    episodes = lockstep.deploy(bundle, setting, 2, tmp_path / "ros")
+    episodes = deploy(bundle, setting, 2, tmp_path / "ros")
     numbers = [int(episode.seed) for episode in episodes if episode.seed is not None]
     here = np.mean(in_environment(agent, about, setting, numbers))
     there = np.mean([episode.total for episode in episodes])
-    assert here > 2 * FALLEN, "it learned something"
+    assert here > 0.5 * (FALLEN + HELD), "it learned something"
     assert there - FALLEN >= 0.9 * (here - FALLEN), (here, there)
 
 

@@ -39,7 +39,10 @@ _FEW = 20
 
 @dataclass(frozen=True)
 class Check:
-    """One row of a verdict: passed where ``low <= figure <= high``; ``text`` says what was measured."""
+    """One row of a verdict: passed where ``low <= figure <= high``; ``text`` says what was measured.
+
+    With a figure of nan nobody could judge, which ``text`` explains; that stands in nobody's way.
+    """
 
     name: str
     figure: float
@@ -47,6 +50,13 @@ class Check:
     high: float
     passed: bool
     text: str
+
+    @property
+    def outcome(self) -> str:
+        """In words."""
+        if self.passed:
+            return "not judged" if math.isnan(self.figure) else "passed"
+        return "failed"
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,8 @@ def command(
             f"learned from them too is off on newer ones by {result.changed.worse:.2f} times the squared error"
         )
     for check in result.checks:
-        console.print(f"{'passed' if check.passed else '[red]failed[/]'} {check.name}: {check.text}", highlight=False)
+        colour = "default" if check.passed else "red"
+        console.print(f"[{colour}]{check.outcome}[/] {check.name}: {check.text}", highlight=False)
     if not result.promoted:
         raise ForerunError(f"not promoted: {result.reason}; {bundle} stays (verdict: {target})")
     console.print(f"{out}: promoted: {result.reason} (verdict: {target})")

@@ -72,7 +72,8 @@ class Ticks:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate of fine-tuning decided, and why; ``checks`` are those of the verdict file: ``name``, ``passed``, ``text``."""
+    """What the gate of fine-tuning decided, and why; ``checks`` are those of the verdict file: ``name``, ``figure`` (None
+    where nobody could judge), ``passed``, ``text``."""
 
     promoted: bool
     reason: str

@@ -43,7 +43,12 @@ def data() -> ReportData:
         robot="cartpole",
         ticks=Ticks(PERIOD, PERIOD + 1e-4 * generator.normal(size=500), generator.uniform(1e-3, 3e-3, 500), swaps=1),
         verdict=Verdict(
-            True, "better on held-out trials", [{"name": "latency", "passed": True, "text": "99 of 100 plans in 7 ms"}]
+            True,
+            "better on held-out trials",
+            [
+                {"name": "latency", "figure": 0.007, "passed": True, "text": "99 of 100 plans in 7 ms"},
+                {"name": "control", "figure": None, "passed": True, "text": "it is no judge"},
+            ],
         ),
         settings={"horizon": 30, "limit": float("nan")},
         seeds={"training": 1},
@@ -72,6 +77,7 @@ def test_the_page_needs_no_other_file_and_no_network(data: ReportData, tmp_path:
     assert sources.tags.isdisjoint({"script", "link", "iframe", "object"})
     assert "@import" not in page
     assert "Demo of &lt;cartpole&gt;" in page
+    assert page.count("<td>passed</td>") == 1 and page.count("<td>not judged</td>") == 1
 
 
 def test_before_and_after_are_animated_in_real_time(data: ReportData, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_a_simulator_that_predicts_no_better_than_the_candidate_is_no_judge(
 ) -> None:
     monkeypatch.setattr(control_check, "_SEGMENTS", 6)
     row = control(parent, parent.bundle, Split(trials[:2], trials[2:3], trials[3:]), SoFar(1e-6), 0)
-    assert row.passed and math.isnan(row.figure) and "no judge" in row.text
+    assert row.passed and math.isnan(row.figure) and "no judge" in row.text and row.outcome == "not judged"
 
 
 def test_a_candidate_that_controls_worse_is_not_written_and_the_verdict_says_why(tmp_path: Path) -> None:
