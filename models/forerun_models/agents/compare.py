@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from forerun_models.agents.folder import Folder, Row
+from forerun_models.agents.best import Row
+from forerun_models.agents.folder import Folder
 from forerun_sim.errors import InputError
 
 Array = NDArray[np.float64]

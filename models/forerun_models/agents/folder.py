@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from forerun_models.agents.best import Best, Row, best_of
 from forerun_models.training.state import read_state, write_state
 from forerun_sim.errors import InputError
 from forerun_sim.files import write_file
@@ -20,8 +21,6 @@ COLUMNS = ("env_steps", "wall_s", "eval_return_mean", "eval_return_std", "model_
 """Columns that every curve has, in this order, before further ones."""
 EPISODE_COLUMNS = ("env_steps", "return", "length")
 _REMEDY = "delete the run and learn anew"
-Row = dict[str, float]
-"""A point of the curve: ``env_steps``, ``wall_s``, ``eval_return_mean`` and what else is known there."""
 
 
 class About(Strict):
@@ -48,6 +47,7 @@ class Folder:
     progress.csv    a row an evaluation, also while the run goes on
     episodes.csv    a row an episode in which it learned: its last step, return and length
     checkpoint.pt   the loop and the agent at the end of an episode
+    best/           the agent of the evaluation with the highest return
     agent.pt        the agent when the run was done; its presence says that it is
     advice.txt      what the user was told, with the step
     tensorboard/    curves
@@ -56,6 +56,7 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._checkpoint = path / "checkpoint.pt"
+        self._best = Best(path / "best")
 
     @property
     def finished(self) -> bool:
@@ -93,23 +94,40 @@ class Folder:
         return validate(About, data, file)
 
     def save(self, loop: Mapping[str, Any], agent: Mapping[str, Any]) -> None:
-        """Writes the checkpoint."""
+        """Writes the checkpoint; ``loop`` holds the curve so far as ``rows``."""
         write_state(self._checkpoint, {"loop": dict(loop), "agent": dict(agent)})
+        self._best.settle(loop["rows"])
 
     def finish(self, agent: Mapping[str, Any]) -> None:
         """Writes the agent that a run ended with."""
         write_state(self.path / "agent.pt", {"agent": dict(agent)})
 
-    def agent_state(self) -> dict[str, Any]:
-        """``state_dict`` of the agent that the run ended with.
+    def agent_state(self, best: bool = False) -> dict[str, Any]:
+        """``state_dict`` of the agent that the run ended with, or of the one that did ``best`` in an evaluation.
 
         Raises:
-            InputError: the run has not ended.
+            InputError: the run has not ended, or was learned by a version that did not keep the best.
         """
         if not self.finished:
             raise InputError(f"{self.path}: its run has not ended: go on with 'forerun learn ... --resume'")
+        if best:
+            return self._best.state(int(self.row(best)["env_steps"]), "take the one that the run ended with (--last)")
         found: dict[str, Any] = read_state(self.path / "agent.pt", _REMEDY)["agent"]
         return found
+
+    def row(self, best: bool) -> Row:
+        """The last evaluation, or the ``best``; errors as of ``rows``."""
+        rows = self.rows()
+        return best_of(rows) if best else rows[-1]
+
+    def begin_curve(self, rows: Sequence[Row]) -> None:
+        """The curve goes on from ``rows``, those of the checkpoint: what was kept of later evaluations is void."""
+        self._best.settle(rows)
+
+    def keep_if_best(self, rows: Sequence[Row], agent: Callable[[], Mapping[str, Any]]) -> None:
+        """Writes the ``agent`` of the newest of ``rows``, if none did better."""
+        if best_of(rows) is rows[-1]:
+            self._best.keep(int(rows[-1]["env_steps"]), agent())
 
     def write_rows(self, rows: Sequence[Row]) -> None:
         """Writes the whole curve; a number that a row does not know is left empty."""

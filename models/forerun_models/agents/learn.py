@@ -12,10 +12,11 @@ import torch
 
 from forerun_models.agents.advice import no_time_limit, told
 from forerun_models.agents.base import Agent, Step
+from forerun_models.agents.best import Row
 from forerun_models.agents.environment import Environment, import_modules, make_environment
 from forerun_models.agents.evaluate import evaluate, seed_of
 from forerun_models.agents.experience import settings_of_robot, steps_of
-from forerun_models.agents.folder import About, Folder, Row
+from forerun_models.agents.folder import About, Folder
 from forerun_models.agents.registry import agent_class, make_agent, settings_of
 from forerun_models.training.curves import Curves
 from forerun_sim.errors import InputError
@@ -132,15 +133,15 @@ def learn(
     return Learned(out, about, learner, loop.rows)
 
 
-def load_learned(out: Path, device: str = "cpu") -> tuple[About, Agent]:
-    """What a finished run was, and its agent.
+def load_learned(out: Path, device: str = "cpu", *, best: bool = False) -> tuple[About, Agent]:
+    """What a finished run was, and the agent that it ended with, or that did ``best`` in an evaluation.
 
     Raises:
-        InputError: no run, or not finished.
+        InputError: no run, not finished, or its best was not kept.
     """
     folder = Folder(out)
     about = folder.about()
-    state = folder.agent_state()
+    state = folder.agent_state(best)
     import_modules(about.imports)
     kind = agent_class(about.agent)
     environment = make_environment(about.env, kind, about.options)
@@ -179,6 +180,7 @@ class _Loop:
 
     def run(self, steps: int, checkpoint_seconds: float) -> None:
         """Goes on until ``steps`` environment steps."""
+        self._folder.begin_curve(self.rows)
         saved, pause = time.perf_counter(), checkpoint_seconds
         while self._steps < steps:
             if self._play(steps) and time.perf_counter() - saved >= pause:
@@ -249,6 +251,7 @@ class _Loop:
         self._last |= {"eval_return": result.mean}
         self._sums = {}
         self.rows.append(row)
+        self._folder.keep_if_best(self.rows, self._agent.state_dict)
         self._folder.write_rows(self.rows)
         self._folder.write_episodes(self._episodes)
         self._curves.add(int(row["env_steps"]), {name if "/" in name else f"run/{name}": value for name, value in row.items()})

@@ -93,17 +93,25 @@ class PictureGraph(ActGraph):
         return {"history": history, "goal": goal, "image": torch.as_tensor(observation)[None]}
 
 
-def export_run(run: str | Path, out: str | Path, recipe: Recipe | None = None) -> Path:
-    """Writes the bundle ``out`` of the finished run of `forerun learn` in the folder ``run``. ``recipe`` is for agents that plan.
+def export_run(run: str | Path, out: str | Path, recipe: Recipe | None = None, *, best: bool = True) -> Path:
+    """Writes the bundle ``out`` of the finished run of `forerun learn` in the folder ``run``.
+
+    Args:
+        run: its folder.
+        out: a folder that does not exist yet.
+        recipe: for agents that plan.
+        best: takes the agent of the evaluation with the highest return, else the one that the run ended with. The bundle's
+            metrics are those of that evaluation.
 
     Raises:
-        InputError: no finished run, or not one in an environment of a robot (``forerun/...``), or its agent has no policy.
+        InputError: no finished run, or not one in an environment of a robot (``forerun/...``), or its agent has no policy, or
+            its best was not kept.
         BundleError: ``out`` exists.
         ForerunError: the graph does not do what the agent does; or the disk is full.
     """
-    about, agent = load_learned(Path(run))
-    last = Folder(Path(run)).rows()[-1]
-    metrics = {name: last[name] for name in COLUMNS if name in last}
+    about, agent = load_learned(Path(run), best=best)
+    row = Folder(Path(run)).row(best)
+    metrics = {name: row[name] for name in COLUMNS if name in row}
     if isinstance(agent, MpcAgent):
         return export_planning(out, agent, about, metrics, recipe)
     return export_agent(out, agent, about, metrics)

@@ -24,10 +24,14 @@ def command(
             help="Task of the robot to plan for; the recipe's if absent. Repeat for a bundle each, OUT/TASK.", show_default=False
         ),
     ] = None,
+    last: Annotated[
+        bool, typer.Option("--last", help="Of a 'forerun learn': the agent that it ended with, not its best evaluation's.")
+    ] = False,
 ) -> None:
     """Export a trained model with its planner, or a learned agent, to a bundle, and check that it computes what the training did.
 
-    One world model serves every task of its robot: a bundle for another task needs no new data and no new training.
+    One world model serves every task of its robot: a bundle for another task needs no new data and no new training. Of what an
+    agent learned the best evaluation's agent is taken.
 
     Example: forerun export runs/cartpole --out bundles/cartpole
 
@@ -42,14 +46,31 @@ def command(
         if task:
             raise InputError(f"{run}: holds an agent that learned one task; --task is for runs of 'forerun train'")
         with console.status("exporting"):
-            export_run(run, out, None if recipe is None else load_recipe(recipe, ""))
+            export_run(run, out, None if recipe is None else load_recipe(recipe, ""), best=not last)
+        console.print(_which(run, last))
         _tell(out, console)
         return
+    if last:
+        raise InputError(f"{run}: holds no agent of 'forerun learn', of whose evaluations --last would choose")
     for name in chosen:
         target = out if name is None or len(chosen) == 1 else out / name
         with console.status("exporting"):
             _export_model(run, target, recipe, replay, name)
         _tell(target, console)
+
+
+def _which(run: Path, last: bool) -> str:
+    """Which agent of the run was exported, and what it returned."""
+    from forerun_models.agents.folder import Folder
+
+    best, final = (Folder(run).row(best) for best in (True, False))
+    chosen, other, names = (final, best, ("last", "best")) if last else (best, final, ("best", "last"))
+    told = [
+        f"evaluation after {int(row['env_steps'])} steps, return {row['eval_return_mean']:.4g} +- {row['eval_return_std']:.2g}"
+        for row in (chosen, other)
+    ]
+    aside = f" (the {names[1]}: {told[1]})" if chosen != other else ""
+    return f"{run}: the agent of the {names[0]} {told[0]}{aside}"
 
 
 def _tell(out: Path, console: Console) -> None:

@@ -50,10 +50,12 @@ def command(
 ) -> None:
     """Let an agent learn in any Gymnasium environment with a Box of observations.
 
-    RUN/progress.csv has the learning curve. May be killed at any moment and goes on with --resume.
+    RUN/progress.csv has the learning curve; the best evaluation's agent is kept beside the last. May be killed at any moment and
+    goes on with --resume.
     """
     import torch
 
+    from forerun_models.agents.best import best_of
     from forerun_models.agents.learn import learn
 
     torch.set_num_threads(threads)
@@ -90,10 +92,11 @@ def command(
         except KeyboardInterrupt:
             where.print(f"{out}: stopped; go on with the same command and --resume")
             raise
-    last = run.rows[-1]
+    last, best = run.rows[-1], best_of(run.rows)
     where.print(
         f"{out}: {int(last['env_steps'])} steps in {last['wall_s']:.0f} s, "
         f"return {last['eval_return_mean']:.4g} +- {last['eval_return_std']:.2g} over {eval_episodes} episodes"
+        + (f"; best {best['eval_return_mean']:.4g} after {int(best['env_steps'])}, which is exported" if best != last else "")
     )
     emit(_result(run), json)
 

@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 from forerun.cli.app import app
 from forerun.control.agent import BundleAgent
 from forerun_models.agents.base import Actor, Observation, PolicyGraph
+from forerun_models.agents.best import best_of
 from forerun_models.agents.environment import make_environment
-from forerun_models.agents.folder import About
+from forerun_models.agents.folder import About, Folder
 from forerun_models.agents.learn import learn
 from forerun_models.agents.registry import make_agent
 from forerun_models.bundle import load
@@ -130,8 +131,25 @@ def test_the_command_exports_a_run_and_the_controllers_core_drives_the_robot_wit
     learn(BALANCE, "small", 60, 0, tmp_path / "run", eval_every=60, eval_episodes=1, tensorboard=False)
     shown = CliRunner().invoke(app, ["export", str(tmp_path / "run"), "--out", str(tmp_path / "bundle")])
     assert shown.exit_code == 0, shown.output
+    assert "the agent of the best evaluation after 60 steps, return" in " ".join(shown.stderr.split())
     recordings = collect(load_robot("cartpole"), episodes=1, task="balance", seed=0, policy=BundleAgent(tmp_path / "bundle"))
     assert len(list(recordings)) == 1
+
+
+def test_the_best_agent_is_exported_and_the_last_on_demand(tmp_path: Path) -> None:
+    learn(BALANCE, "small", 80, 1, tmp_path / "run", eval_every=20, eval_episodes=1, tensorboard=False)
+    rows = Folder(tmp_path / "run").rows()
+    best, last = best_of(rows), rows[-1]
+    assert best != last, "learning at random, it does not only climb"
+    for row, name, flags in ((best, "best", []), (last, "last", ["--last"])):
+        out = tmp_path / name
+        shown = CliRunner().invoke(app, ["export", str(tmp_path / "run"), "--out", str(out), *flags])
+        told = " ".join(shown.stderr.split())
+        assert f"the agent of the {name} evaluation after {row['env_steps']:.0f} steps" in told, told
+        assert "(the last: evaluation after 80" in told or name == "last"
+        assert load(out).manifest.metrics["eval_return_mean"] == row["eval_return_mean"]
+    commands = [load(tmp_path / name).act(np.ones((1, 5)), [], [], 0.0, 0.0, {}).plan for name in ("best", "last")]
+    assert not np.allclose(*commands)
 
 
 def test_an_agent_without_a_model_is_not_fine_tuned(tmp_path: Path) -> None:

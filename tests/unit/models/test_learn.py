@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from gymnasium.spaces import Discrete
 from typer.testing import CliRunner
 
 from forerun.cli.app import app
-from forerun_models.agents.base import Step
+from forerun_models.agents.base import Actor, Step
+from forerun_models.agents.best import best_of
 from forerun_models.agents.buffer import Buffer
 from forerun_models.agents.environment import make_environment
 from forerun_models.agents.learn import Progress, learn, load_learned
@@ -25,6 +27,7 @@ from forerun_models.agents.random import RandomAgent
 from forerun_models.agents.registry import AGENTS, agent_class, make_agent, settings_of
 from forerun_sim.errors import ForerunError, InputError
 from support import small_learner
+from support.small_learner import SmallActor, SmallLearner
 
 LINE = "test/line-v0"
 
@@ -55,6 +58,8 @@ def test_a_run_killed_twice_and_resumed_has_the_curve_of_one_that_was_not(tmp_pa
     episodes = (tmp_path / "whole" / "episodes.csv").read_text()
     assert (tmp_path / "killed" / "episodes.csv").read_text() == episodes
     assert len(episodes.splitlines()) - 1 == float(rows[-1]["episodes"])
+    kept = [load_learned(tmp_path / name, best=True)[1].state_dict() for name in ("whole", "killed")]
+    assert kept[0]["law"]["weight"].equal(kept[1]["law"]["weight"])
 
 
 @pytest.mark.parametrize("tensorboard", [False, True])
@@ -95,6 +100,33 @@ def test_a_run_that_goes_on_further_has_the_curve_of_one_that_was_that_long(tmp_
     longer = learn(LINE, "small", 180, 0, tmp_path / "short", resume=True, **settings)
     whole = learn(LINE, "small", 180, 0, tmp_path / "whole", **settings)
     assert longer.rows[-1]["eval_return_mean"] == whole.rows[-1]["eval_return_mean"]
+
+
+class Lucky(SmallLearner):
+    """Evaluations are good after 60 updates, and better after 100."""
+
+    def actor(self, explore: bool) -> Actor:
+        law = torch.nn.Linear(2, 1)
+        torch.nn.init.zeros_(law.weight)
+        torch.nn.init.constant_(law.bias, {60: 0.5, 100: 1.0}.get(self._updates, -0.5))
+        return super().actor(explore) if explore else SmallActor(law, 0.0)
+
+
+def test_the_agent_of_the_best_evaluation_is_kept_beside_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(AGENTS, "lucky", f"{__name__}:Lucky")
+    settings: dict[str, Any] = {"eval_every": 20, "tensorboard": False}
+    out = tmp_path / "run"
+    learn(LINE, "lucky", 140, 0, out, **settings)
+    assert [path.name for path in (out / "best").iterdir()] == ["100.pt"]
+    assert [load_learned(out, best=best)[1].state_dict()["updates"] for best in (True, False)] == [100, 140]
+    (out / "agent.pt").unlink()  # as if it had been killed, and no checkpoint knew what came after 80 steps
+    learn(LINE, "lucky", 80, 0, out, resume=True, **settings)
+    assert [path.name for path in (out / "best").iterdir()] == ["60.pt"]
+    assert load_learned(out, best=True)[1].state_dict()["updates"] == 60
+    assert best_of([{"env_steps": step, "eval_return_mean": 9.0} for step in (1, 2)])["env_steps"] == 2
+    (out / "best" / "60.pt").unlink()
+    with pytest.raises(InputError, match=r"60.pt: the agent that did best is not there .*--last"):
+        load_learned(out, best=True)
 
 
 SMALL = {
