@@ -41,7 +41,9 @@ def agent_for(run: About, kind: type[SmallLearner] = SmallLearner) -> SmallLearn
         made = make_agent(run.agent, spec, kind.Settings(), 1)
         assert isinstance(made, SmallLearner)
         return made
-    return kind(spec, kind.Settings(), 1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return kind(spec, kind.Settings(), 1)
 
 
 @pytest.mark.parametrize(
