@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from forerun_models.bundle.calibration import Calibration
 from forerun_models.bundle.errors import BundleError
+from forerun_models.bundle.ground import Ground
 from forerun_sim.kinematics import Frame, check_frames
 
 FORMAT = 2
@@ -36,7 +37,7 @@ class Manifest:
     ``command_lower/upper`` and ``slew`` [1/s] per action [A] (slew inf where unlimited). ``carry`` gives the shape and the
     initial value of each tensor that ``act.onnx`` hands to its next call. ``links`` is the robot's kinematic tree, empty for
     robots without a URDF. ``files`` maps a relative path to its sha256. ``calibration`` sets the model's variances right; bundles
-    without one report them as they are.
+    without one report them as they are. ``ground`` knows where the model has been.
     """
 
     robot: str
@@ -80,6 +81,7 @@ class Manifest:
     parent: str | None
     files: Mapping[str, str]
     calibration: Calibration | None = None
+    ground: Ground | None = None
 
     @property
     def period(self) -> float:
@@ -176,6 +178,8 @@ class Manifest:
         }
         if self.calibration is not None:
             content["calibration"] = self.calibration.as_data()
+        if self.ground is not None:
+            content["ground"] = self.ground.as_data()
         return json.dumps(content, indent=1, allow_nan=False)
 
     @classmethod
@@ -254,6 +258,7 @@ class Manifest:
             parent=content["parent"],
             files={str(name): str(digest) for name, digest in content["files"].items()},
             calibration=Calibration.from_data(content["calibration"], 2 * len(joints)) if content.get("calibration") else None,
+            ground=Ground.from_data(content["ground"], 2 * len(joints)) if content.get("ground") else None,
         )
 
     def _check(self, source: str) -> None:
@@ -285,6 +290,7 @@ class Manifest:
             (len(self.goal_names) == len(self.goal_default), "goal names and default values differ in number"),
             (bool(np.isfinite(self.goal_default).all()), "goal default values must be finite"),
             (not (wrong := check_frames(self.links, len(self.joints))), f"links: {wrong}"),
+            (self.ground is None or self.thresholds.get("distance", 0.0) > 0, "ground needs thresholds.distance, above 0"),
             ("parity.npz" in self.files, "files must list parity.npz"),
             ("act.onnx" in self.files or "dynamics.onnx" in self.files, "files must list act.onnx or dynamics.onnx"),
         ]

@@ -25,6 +25,7 @@ from forerun_models.recipe import Recipe
 from forerun_models.training.run import robot_files
 from forerun_models.training.store import pack_model, pack_trials
 from forerun_models.training.windows import Windows
+from forerun_models.uncertainty.ground import lay
 from forerun_sim.spec import RobotSpec
 from forerun_sim.tasks import TaskFunction
 from forerun_sim.trial import Trial
@@ -91,6 +92,7 @@ def export_bundle(
     known = held_out_uncertainty(
         model, provenance.held_out or replay, recipe.planner.horizon, calibrated=bool(provenance.held_out)
     )
+    ground, usual = lay(model.features, replay, provenance.held_out, mirror=recipe.training.mirror)
     manifest = manifest_of(
         robot,
         task_name(robot, recipe),
@@ -99,11 +101,12 @@ def export_bundle(
         horizon=recipe.planner.horizon,
         noise_size=planner.noise_size if planner is not None else 0,
         carry=planner.carry_shapes if planner is not None else {},
-        thresholds=known.thresholds,
+        thresholds={**known.thresholds, "distance": usual},
         trained_on=provenance.trained_on,
         metrics={**provenance.metrics, **planned, "state_std": model.features.state_std.tolist()},
         parent=provenance.parent,
         calibration=known.calibration,
+        ground=ground,
     )
     files |= {
         "train/weights.safetensors": pack_model(model),

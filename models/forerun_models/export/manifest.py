@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from forerun_models.bundle import CAUSES, Calibration, Manifest
+from forerun_models.bundle import CAUSES, Calibration, Ground, Manifest
 from forerun_sim.spec import RobotSpec
 from forerun_sim.urdf import robot_urdf
 
@@ -27,6 +27,7 @@ def manifest_of(
     metrics: Mapping[str, Any],
     parent: str | None,
     calibration: Calibration | None = None,
+    ground: Ground | None = None,
 ) -> Manifest:
     """The manifest of a bundle for ``robot`` and ``task`` (None: a model alone, no agent); ``files`` is still empty."""
     lower, upper = robot.action_limits(task)
@@ -78,4 +79,5 @@ def manifest_of(
         parent=parent,
         files={},
         calibration=calibration,
+        ground=ground,
     )

@@ -1,6 +1,8 @@
-"""Is this robot, here and now, the one that the model knows? Two signs, each against what was usual on held-out trials.
+"""Is this robot, here and now, the one that the model knows? Three signs, each against what was usual on held-out trials.
 
 - **Disagreement** along the plan tells states that the model does not know: it looks ahead.
+- **Distance** along the plan from the states that the model learned from (``Ground``) tells where it never was: members that
+  share one physics hardly disagree there.
 - **Surprise** tells a robot that the model does not know (another payload, another design): members may agree and all be wrong.
   It looks back: how likely was what came, under the forecast of a horizon ago? A robot that stands still says little, so windows
   count by how far it moved, and the evidence of some seconds is taken together.
@@ -69,21 +71,29 @@ def evidence(values: Floats, weights: Floats, trial: Ints, row: Ints, rows: int)
     return told
 
 
-def unfamiliarity(disagreements: ArrayLike, surprises: ArrayLike, thresholds: Mapping[str, float]) -> Floats:
-    """One score [N] of both signs: above 0 where one of them is out of the ordinary.
+def unfamiliarity(
+    disagreements: ArrayLike, surprises: ArrayLike, thresholds: Mapping[str, float], distances: ArrayLike | None = None
+) -> Floats:
+    """One score [N] of all signs: above 0 where one of them is out of the ordinary.
 
-    Both are compared as logarithms of squares. A disagreement counts from ``FAR`` times its threshold on: what is usual differs
-    more between trials than within them, and a state that is not known is told by far more.
+    All are compared as logarithms of squares. A disagreement counts from ``FAR`` times its threshold on: what is usual differs
+    more between trials than within them, and a state that is not known is told by far more. A distance says nothing at all up to
+    its threshold, which trials that were left out seldom pass; within it data are only more or less dense.
 
     Args:
         disagreements: [N] mean over the plan.
         surprises: [N] ``evidence`` so far; -inf where there is none.
-        thresholds: ``disagreement`` and ``surprise``, as a bundle's manifest has them.
+        thresholds: ``disagreement``, ``surprise`` and ``distance``, as a bundle's manifest has them.
+        distances: [N] largest of the plan; absent for bundles that do not know where their model has been.
     """
     # Members that are all the same never disagree: a floor keeps that from being a division by zero.
     ahead = np.maximum(np.asarray(disagreements, np.float64), 1e-12)
     usual = max(thresholds["disagreement"], 1e-12)
-    return np.maximum(2.0 * np.log(ahead / (FAR * usual)), np.asarray(surprises, np.float64) - thresholds["surprise"])
+    known = np.maximum(2.0 * np.log(ahead / (FAR * usual)), np.asarray(surprises, np.float64) - thresholds["surprise"])
+    if distances is None:
+        return known
+    ratio = np.asarray(distances, np.float64) / max(thresholds["distance"], 1e-12)
+    return np.maximum(known, np.where(ratio > 1.0, 2.0 * np.log(np.maximum(ratio, 1.0)), -np.inf))
 
 
 def auroc(familiar: ArrayLike, unfamiliar: ArrayLike) -> float:

@@ -1,4 +1,4 @@
-"""Do the two signs of ``forerun_models.uncertainty`` tell what a model knows from what it does not?
+"""Do the signs of ``forerun_models.uncertainty`` tell what a model knows from what it does not?
 
 Familiar and unfamiliar windows: other designs of the real double pendulum than the one learned from (C.1), joints faster than in
 any training trial, and a simulated one whose lower arm carries its own weight once more.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 
 import numpy as np
@@ -38,20 +38,21 @@ KINDS = ("designs", "speed", "payload")
 
 @dataclass(frozen=True)
 class Signs:
-    """Of N windows: both signs, seconds of evidence behind the second, and the largest speed of each joint [N, J]."""
+    """Of N windows: the three signs, seconds of evidence behind surprise, and the largest speed of each joint [N, J]."""
 
     disagreement: Floats
     surprise: Floats
+    distance: Floats
     seconds: Floats
     speed: Floats
 
     def where(self, mask: NDArray[np.bool_]) -> Signs:
         """Some of the windows."""
-        return Signs(self.disagreement[mask], self.surprise[mask], self.seconds[mask], self.speed[mask])
+        return Signs(*(getattr(self, part.name)[mask] for part in fields(self)))
 
 
 def signs(bundle: Bundle, trials: Sequence[Trial]) -> Signs:
-    """What a controller would know at each window's begin: the plan's disagreement, and how former plans came true."""
+    """What is known at each window's begin: the plan's disagreement and distance, and how former plans came true."""
     manifest = bundle.manifest
     horizon, std = manifest.horizon, np.asarray(manifest.metrics["state_std"])
     cuts = cut(trials, manifest.history, horizon=horizon, stride=STRIDE)
@@ -67,11 +68,13 @@ def signs(bundle: Bundle, trials: Sequence[Trial]) -> Signs:
         known = np.searchsorted(cuts.row[own], cuts.row[own] - horizon, side="right")
         past[own[known > 0]] = told[own[known[known > 0] - 1]]
     speed = np.abs(cuts.future[:, :, manifest.state_size // 2 :]).max(axis=1)
-    return Signs(ahead, past, cuts.row / manifest.rate, speed)
+    assert manifest.ground is not None
+    away = manifest.ground.distance(forecast.mean).max(axis=1)
+    return Signs(ahead, past, away, cuts.row / manifest.rate, speed)
 
 
 def measure(options: Options) -> Measurement:
-    """AUROC of each sign and of both, and how many windows the bundle's thresholds report, by seed and kind of unfamiliarity."""
+    """AUROC of each sign and of all, and how many windows the bundle's thresholds report, by seed and kind of unfamiliarity."""
     chosen = options.chosen(KINDS)
     rows: list[Row] = []
     if "designs" in chosen or "speed" in chosen:
@@ -118,13 +121,14 @@ def _row(seed: int, kind: str, bundle: Bundle, familiar: Signs, unfamiliar: Sign
     thresholds = bundle.manifest.thresholds
 
     def combined(one: Signs) -> Floats:
-        return unfamiliarity(one.disagreement, one.surprise, thresholds)
+        return unfamiliarity(one.disagreement, one.surprise, thresholds, one.distance)
 
     return {
         "unfamiliar": kind,
         "seed": seed,
         "auroc_disagreement": round(auroc(both[0].disagreement, both[1].disagreement), 4),
         "auroc_surprise": round(auroc(both[0].surprise, both[1].surprise), 4),
+        "auroc_distance": round(auroc(both[0].distance, both[1].distance), 4),
         "auroc_both": round(auroc(combined(both[0]), combined(both[1])), 4),
         "auroc_both_after_1s": round(auroc(*map(combined, early)), 4) if all(len(one.seconds) for one in early) else "",
         "reported_familiar": round(float((combined(both[0]) > 0).mean()), 4),

@@ -101,14 +101,24 @@ def unusable(decision: Decision | None, manifest: Manifest) -> str:
 
 
 def disagrees(decision: Decision, bundle: Bundle, allowed: float) -> str:
-    """Why a plan must not be executed for its ``disagreement``; empty if it may. ``allowed`` may be infinite.
+    """Why a plan must not be executed for its ``disagreement``, or for where it leads; empty if it may. ``allowed`` may be
+    infinite: then both may be what they like.
 
-    A model whose spread is not a number has members that left all bounds; without a model there is nobody to disagree.
+    A model whose spread is not a number has members that left all bounds; without a model there is nobody to disagree. Members
+    that agree know nothing either where none of them has been: the square of the distance from there may be the same multiple of
+    its usual size as the disagreement.
     """
     found = decision.disagreement
-    if found <= allowed or math.isinf(allowed) or (math.isnan(found) and not bundle.has_model):
+    if math.isinf(allowed) or (math.isnan(found) and not bundle.has_model):
         return ""
-    return f"disagreement is {found:.3g}, allowed is {allowed:.3g}"
+    if not found <= allowed:
+        return f"disagreement is {found:.3g}, allowed is {allowed:.3g}"
+    ground, manifest = bundle.manifest.ground, bundle.manifest
+    if ground is None or not decision.predicted.size:
+        return ""
+    farthest = math.sqrt(manifest.disagreement_factor) * manifest.thresholds["distance"]
+    away = float(ground.distance(decision.predicted).max())
+    return "" if away <= farthest else f"distance from the states that its model knows is {away:.3g}, allowed is {farthest:.3g}"
 
 
 class InlinePlanner:

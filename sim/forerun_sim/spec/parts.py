@@ -109,8 +109,9 @@ class Safety(Strict):
     """What the controller does when it must not plan on. ``action``: ``zero`` effort or velocity, ``hold`` the commanded
     position, ``damp`` (effort = -damp_gain * dq, within limits). A state older than ``stale_after`` [s] is never used; after
     ``max_misses`` ticks in a row without a plan the robot stops. A plan whose disagreement exceeds ``disagreement_factor`` times
-    the bundle's threshold (that 99 % of held-out data stay below; 0: no limit) is not executed, and after ``max_disagreeing``
-    such plans in a row the robot stops.
+    the bundle's threshold (that 99 % of held-out data stay below; 0: no limit) is not executed, nor one that leads farther from
+    all states of the training data than the root of that factor times what is usual; after ``max_disagreeing`` such plans in a
+    row the robot stops.
 
     ``on_stale``, ``on_misses``, ``on_disagreement`` say how a stop ends: ``latch``, by ``~/reset`` alone, or ``resume``, by
     itself after ``recover_after`` good ticks in a row.

@@ -27,7 +27,7 @@ from forerun.control.states import State
 from forerun.control.statistics import TickStatistics
 from forerun.control.thresholds import DISAGREEMENT, Thresholds
 from forerun.control.ticks import Verdict
-from forerun_models.bundle import Bundle, Manifest
+from forerun_models.bundle import Bundle, Ground, Manifest
 from forerun_sim.errors import InputError
 from support.bench import PERIOD, Bench
 from support.tiny_bundle import Law, Model
@@ -217,6 +217,17 @@ def test_model_that_explodes_is_no_agreement(make_bundle: MakeBundle) -> None:
     tick = table.run(2)
     assert tick.verdict is Verdict.SAFE and "disagreement is nan" in tick.reason
     assert Bench(make_bundle(exploding, **thresholds)).run(2).verdict is Verdict.PLAN, "no model, no disagreement"
+
+
+def test_plan_that_leads_where_the_model_has_never_been_is_not_executed(make_bundle: MakeBundle) -> None:
+    """Its members agree; the states that it predicts are far from all that they learned from."""
+    ground = Ground(np.zeros((4, 0)), np.ones(4), np.zeros((1, 4)))
+    known = {"ground": ground, "thresholds": {"disagreement": 0.2, "distance": 0.5}, "disagreement_factor": 4.0}
+    tick = Bench(make_bundle(Law(drift=(0.0, 0.0, 0.5, 0.0)), ROLLING, **known)).run(2)
+    assert tick.verdict is Verdict.SAFE and "distance from the states that its model knows is 4, allowed is 1" in tick.reason
+    assert Bench(make_bundle(Law(drift=(0.0, 0.0, 0.1, 0.0)), ROLLING, **known)).run(2).verdict is Verdict.PLAN
+    unlimited = {**known, "disagreement_factor": 0.0}
+    assert Bench(make_bundle(Law(drift=(0.0, 0.0, 0.5, 0.0)), ROLLING, **unlimited)).run(2).verdict is Verdict.PLAN
 
 
 def test_bundle_that_predicts_other_states_is_refused(make_bundle: MakeBundle) -> None:
