@@ -1,8 +1,8 @@
 """One tick of control: prepare, plan, validate, fall back.
 
 - **Prepare**: take the states that arrived; is the newest one fresh, finite, within the robot's limits?
-- **Plan**: ask the bundle for a decision that starts when its first command will act (delay.py), once a control period;
-  where commands are sent more often than that, the ticks in between go on in the plan.
+- **Plan**: ask the bundle for a decision that starts when its first command will act (plans.py, delay.py), once a control
+  period; where commands are sent more often than that, the ticks in between go on in the plan.
 - **Validate**: apart from planning; is the plan finite, its disagreement allowed, what it predicts within the limits?
 - **Fall back**: a tick without a plan uses the right slice of the last one, up to the thresholds (thresholds.py); then, and
   whenever the state cannot be trusted, the safe action. Whatever is sent passes the command and slew limits.
@@ -26,7 +26,8 @@ from forerun.control.delay import Compensation
 from forerun.control.limits import Limits, SafetySettings, Vector
 from forerun.control.live_error import SPARE_ROWS
 from forerun.control.memory import Memory
-from forerun.control.planning import Planner, Reply, Request, disagrees, unusable
+from forerun.control.planning import Planner
+from forerun.control.plans import Plans
 from forerun.control.settings import Settings
 from forerun.control.sight import Sight
 from forerun.control.states import Overheard, Refusal, State
@@ -34,7 +35,7 @@ from forerun.control.succession import Succession, refuse_other_kind
 from forerun.control.thresholds import Thresholds
 from forerun.control.ticks import Tick, Verdict
 from forerun.control.watch import StateWatch
-from forerun_models.bundle import Bundle, Decision
+from forerun_models.bundle import Bundle
 from forerun_sim.errors import InputError
 
 
@@ -55,10 +56,6 @@ class Controller:
     """
 
     _last: Vector | None
-    _decision: Decision | None
-    _decided: Request | None
-    _fresh: Request | None
-    _forgotten: Request | None
 
     def __init__(
         self,
@@ -69,12 +66,10 @@ class Controller:
         background: Background | None = None,
     ) -> None:
         self._settings = settings
-        self._planner = planner
         self._bounds = Bounds(bundle.manifest, settings.safety)
         self._inbox: deque[State | Refusal | Overheard] = deque(maxlen=4096)
         self.sight = Sight()
         self._goal: NDArray[np.float32] = bundle.manifest.goal_default.astype(np.float32)
-        self._asked: Request | None = None
         self._reset_wanted = False
         self.bundle = bundle
         self.previous: Bundle | None = None
@@ -87,7 +82,7 @@ class Controller:
         self.states = StateWatch(self._bounds.widest, manifest.velocity_limit, manifest.period)
         self._memory = Memory(manifest.period, self.limits, manifest.history + SPARE_ROWS)
         self.timing = Compensation(settings.compensate_delay, self._command_delay, settings.budget * manifest.period)
-        self._acts = math.nan
+        self._plans = Plans(planner, self.timing, self._thresholds, settings.budget)
         self.begin()
 
     # From any thread ---------------------------------------------------------------------------------------------------
@@ -189,9 +184,7 @@ class Controller:
     def withheld(self, time: float, command: Vector) -> None:
         """The command that would have been sent, and when, had this not been a dry run."""
         self._last, self._sent_at, self._ticked = command, time, self._now
-        if self._fresh is not None:
-            self.timing.send_delay.add(time - self._fresh.time)
-            self._fresh = None
+        self._plans.sent(time)
 
     def tick(self, now: float, spent: float = 0.0) -> Tick:
         """The command for ``now`` [s], of whose budget ``spent`` [s] are gone already."""
@@ -201,21 +194,28 @@ class Controller:
         self._let_go(now)
         self._take_limits()
         self._take_over()
-        late = self._planner.reply(0.0)
-        if late is not None:
-            self._accept(late, now)
+        self._plans.hear(self.bundle, self.limits, now)
         fault = self._prepare(now)
         if fault:
             return self._fall_back(now, fault)
-        return self._validate(now, self._plan(now, spent))
+        problem = self._plans.ask(
+            self.bundle,
+            self.limits,
+            self._memory,
+            now=now,
+            spent=spent,
+            goal=self._goal,
+            random=self._random,
+            image=self.sight.picture,
+        )
+        return self._validate(now, problem)
 
     def rehearse(self, tick: Tick) -> None:
         """Uses the time that ``tick`` left, once its command has been sent: a candidate plans for the same tick."""
-        answered = self._asked is not self._forgotten and not self._planner.busy
         self._widen_grid()
         self.succession.after(
             tick.time,
-            self._asked if answered else None,
+            self._plans.answered,
             planned=tick.verdict is Verdict.PLAN,
             stopped=bool(self.stopped),
             grid=self._memory.grid,
@@ -286,76 +286,11 @@ class Controller:
             self._last = np.where(self.limits.position_commanded, self._last, 0.0)
             self._memory.add_command(self.timing.acting(self._sent_at + timeout), self._last)
 
-    # Plan --------------------------------------------------------------------------------------------------------------
-
-    def _plan(self, now: float, spent: float) -> str:
-        """Asks for a plan and accepts it if it comes in time; returns what went wrong."""
-        manifest, tick = self.bundle.manifest, self.limits.period
-        self._acts = self.timing.acting(now)
-        if self._planner.busy:
-            return self._overdue("the planner is still at an earlier tick")
-        if not self._due(now):
-            return ""
-        start = self.timing.start(self._memory.grid, now, self.bundle)
-        self._asked = Request(
-            bundle=self.bundle,
-            time=now,
-            start=start,
-            goal=self._goal,
-            noise=self._random.standard_normal(manifest.noise_size, dtype=np.float32),
-            elapsed=0.0 if math.isnan(self._carried_at) else max(start.acts - self._carried_at, 0.0),
-            carry=self._carry,
-            image=self.sight.picture,
-        )
-        self._planner.submit(self._asked)
-        patience = self._settings.budget * tick
-        if self.timing.expected > patience:
-            # It will not be there in this tick: waiting would only make the command late.
-            patience = 0.0
-        else:
-            self._acts = start.acts
-        reply = self._planner.reply(max(patience - spent, 0.0))
-        return self._overdue("the plan is late") if reply is None else self._accept(reply, now)
-
-    def _due(self, now: float) -> bool:
-        """Whether it is time for another plan: at every tick, or once a control period where commands come more often."""
-        if self.limits.ticks_per_period == 1 or self._asked is None or self._asked is self._forgotten:
-            return True
-        return now - self._asked.time > self.bundle.manifest.period - self.limits.period / 2
-
-    def _overdue(self, problem: str) -> str:
-        """``problem``, unless commands come more often than plans and the last plan still has some for this control period."""
-        ticks = self.limits.ticks_per_period
-        return "" if ticks > 1 and self._decision is not None and self._row() < ticks else problem
-
-    def _accept(self, reply: Reply, now: float) -> str:
-        """Keeps the plan of a reply if it can be used; returns what is wrong with it."""
-        if reply.request is self._forgotten:
-            return "the plan is from before the reset"
-        own = reply.request.bundle is self.bundle
-        problem = reply.error or unusable(reply.decision, reply.request.bundle.manifest)
-        if problem:
-            if own:
-                self._carry, self._carried_at = self.bundle.start(), math.nan
-            return f"the planner failed: {problem}"
-        assert reply.decision is not None
-        if own:
-            self._carry, self._carried_at = reply.decision.carry, reply.request.start.acts
-        if odd := disagrees(reply.decision, reply.request.bundle, self.limits.allowed_disagreement):
-            self._thresholds.disagreed(f"the plan's {odd}", self.limits)
-            return f"the plan's {odd}"
-        if own or self._decision is None:
-            self._decision, self._decided = reply.decision, reply.request
-            self._fresh = reply.request if own else None
-            if self.timing.acting(now) < reply.request.start.acts + len(reply.decision.plan) * self.limits.period:
-                self._thresholds.planned()
-        return ""
-
     # Validate ----------------------------------------------------------------------------------------------------------
 
     def _validate(self, now: float, problem: str) -> Tick:
         """The command of the plan's row for now, or the safe action."""
-        decision, row = self._decision, self._row()
+        decision, row = self._plans.newest, self._plans.row(self.limits)
         step = row // self.limits.ticks_per_period
         fresh = not problem and step == 0
         ended = decision is None or row >= len(decision.plan)
@@ -373,18 +308,13 @@ class Controller:
         if found is not None:
             return self._fall_back(now, found.reason)
         wanted = decision.plan[row].astype(np.float64)
-        assert self._last is not None and self._decided is not None
+        request = self._plans.request
+        assert self._last is not None and request is not None
         command = self._limited(now, wanted, self._last)
         verdict = Verdict.PLAN if fresh else Verdict.BRIDGED
         limited = bool((np.abs(command - wanted) > 1e-6).any())
-        ahead = self._decided.start.begins + (step + 1) * self.bundle.manifest.period - now
+        ahead = request.start.begins + (step + 1) * self.bundle.manifest.period - now
         return Tick(now, command, verdict, problem, self.states.newest, decision, step, ahead, limited)
-
-    def _row(self) -> int:
-        """The plan's row for the moment at which this tick's command acts."""
-        if self._decided is None:
-            return 0
-        return max(round((self._acts - self._decided.start.acts) / self.limits.period), 0)
 
     # Fall back ---------------------------------------------------------------------------------------------------------
 
@@ -414,7 +344,7 @@ class Controller:
         if self.previous is not None:
             self.succession.retired.append(self.previous)
         self.previous, self.bundle, self.limits = self.bundle, heir.bundle, heir.limits
-        self._carry, self._carried_at = heir.carry, heir.carried_at
+        self._plans.carry_on(heir.carry, heir.carried_at)
         self.timing.renew(self._command_delay)
         self._widen_grid()
         self.swaps += 1
@@ -448,7 +378,5 @@ class Controller:
         self._memory.clear()
         if self._last is not None:
             self._memory.add_command(now, self._last)
-        self._decision = self._decided = self._fresh = None
-        self._forgotten = self._asked
         self.succession.forget()
-        self._carry, self._carried_at = self.bundle.start(), math.nan
+        self._plans.forget(self.bundle)
