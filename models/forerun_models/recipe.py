@@ -116,11 +116,11 @@ class Training(Strict):
 
 
 class ControlCheck(Strict):
-    """``episodes`` of at most ``seconds`` each that a candidate and its parent drive in the robot's simulator, identified from
-    the real trials; of what the parent's return gains over doing nothing the candidate may lose the share ``worse``. No episodes:
-    no check."""
+    """Pairs of episodes, at most ``episodes`` of at most ``seconds`` each, that a candidate and its parent drive from the same
+    starts in the robot's simulator, identified from the real trials. Of what the parent's return gains over doing nothing the
+    candidate may lose the share ``worse``, and what the spread of the pairs leaves open. No episodes: no check."""
 
-    episodes: Annotated[int, Field(ge=0)] = 3
+    episodes: Annotated[int, Field(ge=0)] = 5
     seconds: Positive = 6.0
     worse: Annotated[float, Field(ge=0)] = 0.01
 
@@ -133,8 +133,8 @@ class Finetuning(Strict):
     A candidate is promoted when its error on held-out real trials is below ``promote_below`` times its parent's; on held-out
     replay, and on older held-out real trials, not above ``forget_below`` times its parent's there (or, where that is more, its
     parent's on the real ones); when its intervals that should hold 90 % of what comes hold a share within ``coverage``; when
-    99 of 100 plans take at most ``latency`` of a period; and when it controls a simulator that is like the robot as well as its
-    parent (``control``).
+    99 of 100 plans take at most ``latency`` of a period, or hardly longer than its parent's at the same time; and when it
+    controls a simulator that is like the robot as well as its parent (``control``).
 
     Real trials that are older than a change of the robot count no more: older trials are left out where, with them, errors on the
     newer ones are ``changed_above`` times as large (``training/change.py``)."""

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from forerun_models.dynamics.model import WorldModel
+from forerun_models.training.clocks import consistent
 from forerun_models.training.gate import predict, windows
 from forerun_models.training.replay import learned_from
 from forerun_models.training.split import Split, rejoined, segments
@@ -54,10 +55,12 @@ def find(model: WorldModel, trials: Sequence[Trial], limit: float, shortest: int
 
     Args:
         model: whose errors are looked at.
-        trials: on one clock.
+        trials: in any order. Where two of them are told the same time, nobody knows which was first, and no change is found.
         limit: ``worse`` from which on it counts.
         shortest: rows of a piece, at least.
     """
+    if not consistent(trials):
+        return None
     rows = max(2 * shortest, 2 * (AHEAD + model.features.history))
     whole = sorted(rejoined(trials), key=lambda trial: trial.start)
     pieces = [piece for trial in whole for piece in segments(trial, rows) if len(piece) > AHEAD]

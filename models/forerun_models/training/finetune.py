@@ -124,8 +124,10 @@ def finetune(
     horizon = max(phase.horizon for phase in training.phases)
     shortest = max(horizon, training.validation_horizon) + 1
     split = trials if isinstance(trials, Split) else three_ways(trials, training.holdout, seed, shortest)
+    parent = replace(parent, replay=carried(parent.replay, split.trials))
     parent, split, changed = _as_it_is_now(parent, trials, split, shortest, seed)
-    replay, apart = carried(parent.replay, split.trials), []
+    replay: list[Trial] = list(parent.replay)
+    apart: list[Trial] = []
     simulated = [trial for trial in replay if not learned_from(trial)]
     if len(simulated) > 1:
         kept = {id(trial) for trial in hold_out(simulated, training.holdout, seed)[1]}
@@ -154,7 +156,7 @@ def _as_it_is_now(
 ) -> tuple[Parent, Split, Change | None]:
     """``parent`` and ``split`` without the real trials of the robot that it was before it changed, if it did."""
     settings = parent.recipe.finetuning
-    before = [trial for trial in carried(parent.replay, split.trials) if learned_from(trial)]
+    before = [trial for trial in parent.replay if learned_from(trial)]
     changed = change.find(parent.model, [*before, *split.trials], settings.changed_above, shortest)
     if changed is None:
         return parent, split, None
@@ -219,7 +221,7 @@ def _offer(parent: Parent, model: WorldModel, split: Split, out: Path, verdict: 
         made = export_bundle(Path(folder) / "candidate", model, parent.robot, parent.recipe, replay, provenance, parent.networks)
         bundle, checks = load(made), verdict.checks
         if bundle.has_agent:
-            checks = [*checks, gate.in_time(parent.recipe.finetuning, bundle)]
+            checks = [*checks, gate.in_time(parent.recipe.finetuning, bundle, parent.bundle)]
             if checks[-1].passed and driven is not None and parent.recipe.finetuning.control.episodes:
                 checks.append(driven(parent, bundle, split, verdict, verdict.seed))
         if checks[-1].passed:

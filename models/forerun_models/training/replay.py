@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from forerun_models.training import clocks
 from forerun_models.training.run import REPLAY_ROWS
 from forerun_models.training.split import Split
 from forerun_models.training.store import thin
@@ -21,11 +22,23 @@ def learned_from(trial: Trial) -> bool:
 
 
 def carried(replay: Sequence[Trial], given: Sequence[Trial]) -> list[Trial]:
-    """``replay`` without the real trials that overlap in time with ``given`` ones.
+    """``replay`` without the real trials that ``given`` ones have too.
 
-    They would count twice, and those of ``given`` that are held out would be trained on.
+    They would count twice, and those of ``given`` that are held out would be trained on. Where others were told the same time,
+    the clock has begun anew since: the real trials of the replay are older then, whatever their times say, and move to before.
     """
-    return [trial for trial in replay if not (learned_from(trial) and any(_overlap(trial, other) for other in given))]
+    kept: list[Trial] = []
+    anew = False
+    for trial in replay:
+        at_once = [other for other in given if clocks.overlap(trial, other)] if learned_from(trial) else []
+        if any(clocks.same(trial, other) for other in at_once):
+            continue
+        anew |= bool(at_once)
+        kept.append(trial)
+    if not anew:
+        return kept
+    real = iter(clocks.before([trial for trial in kept if learned_from(trial)], given))
+    return [next(real) if learned_from(trial) else trial for trial in kept]
 
 
 def of_child(replay: Sequence[Trial], split: Split) -> list[Trial]:
@@ -48,7 +61,3 @@ def of_child(replay: Sequence[Trial], split: Split) -> list[Trial]:
 
 def _rows(trials: Sequence[Trial]) -> int:
     return sum(len(trial) for trial in trials)
-
-
-def _overlap(one: Trial, other: Trial) -> bool:
-    return one.start <= other.start + other.duration and other.start <= one.start + one.duration

@@ -22,6 +22,7 @@ from forerun.lockstep import Lockstep
 from forerun.training.control_check import control
 from forerun_models.bundle import load
 from forerun_models.export import Provenance, export_bundle
+from forerun_models.training.clocks import one_clock
 from forerun_models.training.finetune import finetune, load_parent
 from forerun_models.training.run import train
 from forerun_models.training.split import hold_out
@@ -108,8 +109,8 @@ class Lab:
         self._pieces.done(name, work)
         file = self._pieces.folder(name) / "trials.npz"
         trials = unpack_trials(file.read_bytes(), str(file))
-        # Each recording has a clock of its own; the robot's life has one.
-        return [replace(trial, start=trial.start + first * _LATER) for trial in trials]
+        # Each recording, and each episode without DDS, has a clock of its own; the robot's life has one.
+        return one_clock([replace(trial, start=trial.start + first * _LATER) for trial in trials])
 
     def _setting(self, seconds: float, first: int, episodes: int, seed: int, folder: Path, change: Mapping[str, Any]) -> Lockstep:
         changes = None

@@ -24,7 +24,7 @@ def command(
     bags: Annotated[
         list[Path],
         typer.Argument(
-            help="Bags of the real robot: at least three trials, or a long one; or the folder of a trainer, alone.",
+            help="Bags of the real robot, oldest first: at least three trials, or a long one; or the folder of a trainer, alone.",
             show_default=False,
         ),
     ],
@@ -79,6 +79,7 @@ def _given(paths: list[Path], robot: RobotSpec, console: Console) -> list[Trial]
     from forerun.bags import load_trials
     from forerun.training.choice import everything
     from forerun.training.store import trials_of
+    from forerun_models.training.clocks import one_clock
     from forerun_models.training.split import Split
 
     folder = paths[0] / "trials"
@@ -96,4 +97,4 @@ def _given(paths: list[Path], robot: RobotSpec, console: Console) -> list[Trial]
     trials = load_trials(paths, robot, note=notes.append)
     for text in dict.fromkeys(notes):
         console.print(f"[yellow]note:[/] {text}")
-    return trials
+    return one_clock(trials)

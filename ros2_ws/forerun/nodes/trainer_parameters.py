@@ -59,9 +59,7 @@ PARAMETERS = (
         (0.0, 1.0),
         fixed=True,
     ),
-    Declared(
-        "gate.latency", 0.0, "Share of a period that 99 of 100 plans must fit into; 0: the recipe's.", (0.0, 1.0), fixed=True
-    ),
+    Declared("gate.latency", 0.0, "Share of a period that plans must fit into; 0: the recipe's.", (0.0, 1.0), fixed=True),
 )
 
 

@@ -1,15 +1,20 @@
 """The gate's check **control**: a model that predicts better may control worse.
 
-Parent and candidate drive the same few episodes, from the same states and with the same noise, in a simulated robot that neither
-was fitted to: the robot's own simulator, with parameters identified from all real trials of this fine-tuning. It is a judge only
-where it knows the robot better than the candidate does, by its error on the real trials that judge; else the check says why it
-does not judge, and passes. (It has seen those trials, the candidate has not; but they move a handful of physical parameters.)
+Parent and candidate drive pairs of episodes, both of a pair from the same state and with the same noise, in a simulated robot
+that neither was fitted to: the robot's own simulator, with parameters identified from all real trials of this fine-tuning. It is
+a judge only where it knows the robot better than the candidate does, by its error on the real trials that judge; else the check
+says why it does not judge, and passes. (It has seen those trials, the candidate has not; but they move a handful of physical
+parameters.)
+
+Returns differ from start to start by more than from bundle to bundle; within a pair the start is the same. Pairs are driven one
+by one until their differences tell: a candidate is refused where they are below what may be lost by two standard errors, or by
+one after the last pair, and passes as soon as they are above it by one. So a few unlucky episodes refuse nobody.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from statistics import mean
 
@@ -29,10 +34,17 @@ from forerun_sim.identify import Settings, SimulatedPredictor, identify
 from forerun_sim.plant import Plant
 from forerun_sim.tasks import TaskFunction
 
-_SEGMENTS, _STEPS, _GENERATIONS = 20, 25, 1
-"""Of the identification: linear steps from the nominal values do nearly all, in seconds."""
+_SEGMENTS, _STEPS = 20, 15
+"""Of the identification, which takes linear steps from the nominal values alone: a search would add little in seconds."""
 _EPISODE = 500_000
 """Number of the first episode, which no collection reaches."""
+_FEWEST = 2
+"""Pairs before anything is decided."""
+_USUAL, _WORTH = 0.05, 2
+"""Standard deviation of a pair's difference, a share of what the parent gains, that is expected beforehand, and as how many pairs
+this counts: of two that happen to agree nobody knows how much they vary."""
+_SURE, _ENOUGH = 2.0, 1.0
+"""Standard errors by which a candidate is refused before the last pair; by which it passes, or is refused after the last one."""
 
 
 def control(parent: Parent, candidate: Bundle, split: Split, verdict: Verdict, seed: int) -> Check:
@@ -46,8 +58,8 @@ def control(parent: Parent, candidate: Bundle, split: Split, verdict: Verdict, s
         seed: of episodes and planners.
 
     Returns:
-        The row, whose figure is the candidate's mean return less its parent's, as a share of what the parent gains over doing
-        nothing. Nan where nobody could judge.
+        The row, whose figure is the candidate's return less its parent's, mean over pairs, as a share of what the parent gains
+        over doing nothing. Nan where nobody could judge.
     """
     settings = parent.recipe.finetuning.control
     if not parent.bundle.has_agent or candidate.picture_shape is not None:
@@ -61,19 +73,11 @@ def control(parent: Parent, candidate: Bundle, split: Split, verdict: Verdict, s
         task = TaskFunction(parent.robot, candidate.manifest.task)
         plant = Plant(parent.robot, engine=engine, task=task.name, seed=seed, randomize=False)
         try:
-            returns = [driven(bundle, plant, task, values, settings) for bundle in (None, parent.bundle, candidate)]
+            return _compared(parent.bundle, candidate, plant, task, values, settings, f"{error:.4g} off on the held-out ones")
         finally:
             plant.close()
     except (InputError, UnstablePhysics) as problem:
         return _open(settings, f"no simulator of this robot: {problem}")
-    nothing, before, after = map(mean, returns)
-    figure = (after - before) / max(abs(before - nothing), 1e-9)
-    text = (
-        f"mean return {after:.4g} against the parent's {before:.4g}, {nothing:.4g} doing nothing, {settings.episodes} episodes "
-        f"in the simulator identified from these trials ({error:.4g} off on the held-out ones, the candidate "
-        f"{verdict.candidate_error:.4g}); {settings.worse:g} of what the parent gains may be lost"
-    )
-    return check("control", figure, -settings.worse, math.inf, text)
 
 
 def identified(parent: Parent, split: Split, engine: str, seed: int) -> tuple[dict[str, float], float]:
@@ -82,7 +86,7 @@ def identified(parent: Parent, split: Split, engine: str, seed: int) -> tuple[di
     Raises:
         InputError: the robot cannot be simulated, or no trial is long enough.
     """
-    settings = Settings(engine=engine, steps=_STEPS, segments=_SEGMENTS, generations=_GENERATIONS, seed=seed)
+    settings = Settings(engine=engine, steps=_STEPS, segments=_SEGMENTS, generations=0, seed=seed)
     whole = rejoined(split.trials)  # what was commanded before a piece begins tells what the drives still do
     fit = identify(parent.robot, whole, whole, settings)
     horizon, model = parent.recipe.finetuning.training.validation_horizon, parent.model
@@ -92,21 +96,68 @@ def identified(parent: Parent, split: Split, engine: str, seed: int) -> tuple[di
     return fit.values, float(np.sqrt(squared.mean(axis=(0, 2))).mean())
 
 
+def _compared(
+    parent: Bundle,
+    candidate: Bundle,
+    plant: Plant,
+    task: TaskFunction,
+    values: Mapping[str, float],
+    settings: ControlCheck,
+    judge: str,
+) -> Check:
+    """Drives pairs until they tell.
+
+    Raises:
+        UnstablePhysics: the physics exploded.
+    """
+    nothing = driven(None, plant, task, values, settings, 0)
+    before: list[float] = []
+    after: list[float] = []
+    decided, gain, gained, error = False, 0.0, 0.0, math.nan
+    while not decided:
+        for bundle, returns in ((parent, before), (candidate, after)):
+            returns.append(driven(bundle, plant, task, values, settings, len(returns)))
+        gain = max(abs(mean(before) - nothing), 1e-9)
+        differences = [(new - old) / gain for new, old in zip(after, before, strict=True)]
+        gained, error = mean(differences), standard_error(differences)
+        decided = enough(differences, settings)
+    text = (
+        f"mean return {mean(after):.4g} against the parent's {mean(before):.4g}, {nothing:.4g} doing nothing, from the same "
+        f"{len(before)} start(s) in the simulator identified from these trials ({judge}): {gained:+.3f} of what the parent "
+        f"gains, give or take {error:.3f}; {settings.worse:g} may be lost"
+    )
+    return check("control", gained, -settings.worse - _ENOUGH * error, math.inf, text)
+
+
+def enough(differences: Sequence[float], settings: ControlCheck) -> bool:
+    """Whether ``differences`` of pairs tell, or are all that there may be."""
+    count = len(differences)
+    if count >= settings.episodes:
+        return True
+    above = mean(differences) + settings.worse
+    error = standard_error(differences)
+    return count >= _FEWEST and (above >= _ENOUGH * error or above <= -_SURE * error)
+
+
+def standard_error(differences: Sequence[float]) -> float:
+    """Of the mean of ``differences``, of which few are no measure of how much they vary."""
+    count, middle = len(differences), mean(differences)
+    squares = sum((one - middle) ** 2 for one in differences) + _WORTH * _USUAL**2
+    return math.sqrt(squares / (count - 1 + _WORTH) / count)
+
+
 def driven(
-    bundle: Bundle | None, plant: Plant, task: TaskFunction, values: Mapping[str, float], settings: ControlCheck
-) -> list[float]:
-    """Returns of the episodes under ``bundle``, or of one under commands of zero, of which one is like the other.
+    bundle: Bundle | None, plant: Plant, task: TaskFunction, values: Mapping[str, float], settings: ControlCheck, number: int
+) -> float:
+    """The return of an episode under ``bundle``, or under commands of zero.
 
     Raises:
         UnstablePhysics: the physics exploded.
     """
     seconds, period = min(settings.seconds, task.task.duration), plant.spec.control.period
     idle = np.zeros(plant.spec.action_size)
-    found = []
-    for number in range(settings.episodes if bundle is not None else 1):
-        policy: Policy = (lambda step, reading: idle) if bundle is None else BundlePolicy(bundle, plant.seed, period)
-        found.append(score(drive(policy, plant, _EPISODE + number, seconds, values), task, seconds).total)
-    return found
+    policy: Policy = (lambda step, reading: idle) if bundle is None else BundlePolicy(bundle, plant.seed, period)
+    return score(drive(policy, plant, _EPISODE + number, seconds, values), task, seconds).total
 
 
 def _open(settings: ControlCheck, why: str) -> Check:

@@ -40,7 +40,7 @@ class Header:
     Attributes:
         robot: name.
         period: of the grid [s].
-        start: time of the first row [s].
+        start: time of the first row [s], on the store's clock.
         states, actions: S and A.
         role: what it is for (``store.ROLES``).
         follows: whether it goes on where the piece with the number before ends.

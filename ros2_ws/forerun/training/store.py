@@ -3,7 +3,8 @@
 Each trial lies in pieces of some seconds (``pieces``), numbered in the order of recording. A piece has a role from its beginning
 on: of every five, in shuffled order, three are trained on, one says when to stop and one judges. So no candidate is ever judged
 by what an ancestor of it was trained on, and a robot that is never reset has judges all the same. Successive pieces of one trial
-and role are put together again when they are read.
+and role are put together again when they are read. Their times are on one clock, which never goes back: where that of the robot
+begins anew, as a simulated one does, it is gone on with.
 
 Where the quota is exceeded, the role that is furthest above its share (three, one and one fifths) gives a piece up: the oldest
 of the kind that it has most of. Pieces are of one kind where the same powers of two hold the speed of the motion and the size
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 
 from forerun.training.collect import Rows
 from forerun.training.pieces import Damaged, Header, Piece, PieceWriter, read
+from forerun_models.training.clocks import GAP
 from forerun_sim.errors import ForerunError, InputError
 from forerun_sim.files import write_error
 from forerun_sim.spec import RobotSpec
@@ -82,6 +84,7 @@ class Store:
         self._data: Mapping[str, Any] = {}
         self.entries: dict[int, Entry] = {}
         self.total_rows = 0
+        self._end, self._shift = -math.inf, 0.0
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -102,7 +105,8 @@ class Store:
         if part.begins:
             self._finish()
             self._data = part.data
-        rows, start = np.concatenate([part.states, part.actions], axis=1), part.start
+            self._go_on(part.start)
+        rows, start = np.concatenate([part.states, part.actions], axis=1), part.start + self._shift
         follows = not part.begins
         while len(rows):
             if self._open is None:
@@ -110,6 +114,7 @@ class Store:
             take = min(len(rows), self._longest - self._open.rows)
             self._append(rows[:take])
             rows, start, follows = rows[take:], start + take * self._spec.control.period, True
+            self._end = start
             if self._open is not None and self._open.rows >= self._longest:
                 self._finish()
         if part.ends:
@@ -132,6 +137,13 @@ class Store:
     def rows(self, *roles: str) -> int:
         """Of the whole pieces of these roles; of all where none is named."""
         return sum(entry.rows for entry in self.entries.values() if not roles or entry.role in roles)
+
+    def _go_on(self, start: float) -> None:
+        """Of a trial that begins at ``start``: a clock that began anew, as a simulated one does, goes on where it was."""
+        if start >= self._end:
+            self._shift = 0.0
+        elif start + self._shift < self._end:
+            self._shift = self._end + GAP - start
 
     def _begin(self, start: float, follows: bool) -> PieceWriter:
         spec, number = self._spec, self._next
@@ -209,6 +221,7 @@ class Store:
         if not len(piece.rows):
             path.unlink(missing_ok=True)
             return
+        self._end = max(self._end, piece.header.start + len(piece.rows) * piece.header.period)
         kind = _kind(self._measure(piece.rows) / len(piece.rows))
         self.entries[number] = Entry(number, piece.header.role, len(piece.rows), piece.sound, kind)
 

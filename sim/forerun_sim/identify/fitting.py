@@ -94,7 +94,7 @@ class Fitting:
         self._recall(saved)
         origin, left = saved.origin, {item.name for item in saved.left}
         places = np.array([place for place, unknown in enumerate(self._sought) if unknown.name not in left], dtype=int)
-        if not len(places):
+        if not len(places) or not self._settings.generations:
             return origin, [], True
         around = self._objective.around(origin)
         search = Search(origin[places], saved.basis, self._settings.seed, saved.losses)

@@ -23,7 +23,7 @@ class Settings:
         engine: whose parameters are sought.
         steps: control steps of a segment: errors count from 1 to so many steps ahead.
         segments: of the training trials that are simulated at most.
-        generations: of CMA-ES at most.
+        generations: of CMA-ES at most; 0 leaves it at linear steps from the nominal values.
         seed: of the search.
         workers: processes.
     """

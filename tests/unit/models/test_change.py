@@ -12,6 +12,7 @@ from forerun_models.bundle import load
 from forerun_models.export import Provenance, export_bundle
 from forerun_models.training import change
 from forerun_models.training.change import Change
+from forerun_models.training.clocks import one_clock
 from forerun_models.training.finetune import finetune, load_parent
 from forerun_models.training.replay import learned_from
 from forerun_models.training.split import Split
@@ -40,6 +41,14 @@ def test_the_moment_of_a_change_is_found_whichever_robot_the_model_knows(bundle,
     found = change.find(model, life(1.0, 1.0, 0.6), 1.15, SHORTEST)
     assert found is not None and found.time == 400.0 and found.worse > 2.0
     assert change.find(model, life(1.0, 1.0, 1.0), 1.15, SHORTEST) is None
+
+
+def test_where_two_clocks_tell_the_same_time_no_change_is_found_and_with_one_clock_it_is(bundle):
+    model = slider.exact_model(load_parent(bundle).robot)
+    trials = [replace(trial, start=trial.start % 400.0) for trial in life(1.0, 1.0, 0.6)]
+    assert change.find(model, trials, 1.15, SHORTEST) is None
+    found = change.find(model, one_clock(trials), 1.15, SHORTEST)
+    assert found is not None and found.worse > 2.0 and found.time == one_clock(trials)[4].start
 
 
 def test_a_robot_at_rest_is_no_other_robot(bundle):

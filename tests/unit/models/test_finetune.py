@@ -11,7 +11,7 @@ from tests.support import slider
 from forerun_models.bundle import load
 from forerun_models.export import Provenance, export_bundle
 from forerun_models.recipe import Finetuning
-from forerun_models.training import replay
+from forerun_models.training import clocks, replay
 from forerun_models.training.finetune import finetune, load_parent
 from forerun_models.training.gate import Errors, remembers
 from forerun_models.training.split import Split, rejoined, three_ways
@@ -113,3 +113,29 @@ def test_the_replay_keeps_the_simulated_trials_and_no_real_one_that_is_judged_by
     again = replay.of_child(first, Split(real[4:], [], real[:1]))
     assert [trial.start for trial in again if replay.learned_from(trial)] == [100.0, 400.0, 500.0]
     assert sum(not replay.learned_from(trial) for trial in again) == 4
+
+
+def test_real_trials_of_a_clock_that_began_anew_are_older_than_the_new_ones_and_are_kept():
+    known = [replace(trial, start=50.0 + 10.0 * n, meta={"finetuned": True}) for n, trial in enumerate(slider.trials(2, seed=5))]
+    again = [replace(trial, start=50.0 + 10.0 * n) for n, trial in enumerate(slider.trials(3, seed=6))]
+    kept = replay.carried([*slider.trials(1), *known], again)
+    assert kept[0].start == 0.0 and [trial.digest() for trial in kept[1:]] == [one.digest() for one in known]
+    assert kept[-1].start + kept[-1].duration < 50.0 and kept[2].start - kept[1].start == pytest.approx(10.0)
+    assert replay.carried(known, [replace(known[0], meta={}), *again[1:]])[0].digest() == known[1].digest()
+
+
+def test_the_same_trial_on_another_grid_is_the_same_trial():
+    trial = slider.trials(1, seed=5)[0]
+    between = 0.5 * (trial.states[:-1] + trial.states[1:])
+    shifted = replace(trial, states=between, actions=trial.actions[:-1], start=trial.start + 0.5 * trial.period)
+    assert clocks.same(trial, shifted) and clocks.same(shifted.part(3, 40), trial)
+    assert not clocks.same(trial, replace(slider.trials(1, seed=6)[0], start=trial.start))
+
+
+def test_recordings_whose_clock_begins_anew_follow_each_other_in_the_order_given():
+    first, second, third = slider.trials(3)
+    found = clocks.one_clock([first, replace(second, start=20.0), replace(third, start=1.0)])
+    assert [trial.start for trial in found[:2]] == [0.0, 20.0] and found[2].start > 20.0 + second.duration
+    assert clocks.consistent(found) and not clocks.consistent([first, third])
+    apart = [replace(second, start=20.0), first]
+    assert clocks.one_clock(apart) == apart, "a clock that goes on tells the order itself"

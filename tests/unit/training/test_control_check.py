@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import mean
 
 import pytest
 import torch
 from tests.support import slider
 
 from forerun.training import control_check
-from forerun.training.control_check import control
+from forerun.training.control_check import control, enough, standard_error
 from forerun_models.bundle import Bundle, load
 from forerun_models.export import Provenance, export_bundle
-from forerun_models.recipe import Recipe, load_recipe
+from forerun_models.recipe import ControlCheck, Recipe, load_recipe
 from forerun_models.training.finetune import Parent, finetune, load_parent
 from forerun_models.training.gate import Check
 from forerun_models.training.split import Split
@@ -44,7 +45,7 @@ def recipe() -> Recipe:
     """A quick planner that balances."""
     data = load_recipe("pendulum", "pendulum").as_data()
     small = {"model": {"members": 2, "elites": 2, "hidden": 8}, "planner": {"horizon": 10, "samples": 32, "iterations": 1}}
-    tuning = data["finetuning"] | {"control": {"episodes": 2, "seconds": 0.6}}
+    tuning = data["finetuning"] | {"control": {"episodes": 3, "seconds": 0.6}}
     return Recipe.model_validate(data | small | {"task": "balance", "finetuning": tuning})
 
 
@@ -62,23 +63,43 @@ def parent(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe, trials: lis
     return load_parent(made(tmp_path_factory.mktemp("parent"), recipe, trials))
 
 
-def test_a_candidate_that_takes_the_motor_for_reversed_controls_worse(
+def test_a_candidate_that_takes_the_motor_for_reversed_controls_worse_and_the_other_way_round_better(
     parent: Parent, recipe: Recipe, trials: list[Trial], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(control_check, "_SEGMENTS", 6)
-    split = Split(trials[:2], trials[2:3], trials[3:])
+    split = Split(trials[:1], trials[2:3], trials[3:])
+    found = control_check.identified(parent, split, "mujoco_urdf", 0)
+    monkeypatch.setattr(control_check, "identified", lambda *given: found)  # the same for all
     mistaken = made(tmp_path, recipe, [replace(trial, actions=-trial.actions) for trial in trials])
     row = control(parent, mistaken, split, SoFar(9.0), 0)
-    assert (row.name, row.passed, row.low) == ("control", False, -0.01) and row.figure < -0.1
-    assert "against the parent's" in row.text
+    assert (row.name, row.passed) == ("control", False) and row.figure < row.low < -0.01
+    assert "against the parent's" in row.text and "same 2 start(s)" in row.text, "two pairs were enough"
+    better = control(load_parent(mistaken), parent.bundle, split, SoFar(9.0), 0)
+    assert better.passed and better.figure > 0.1 and "same 2 start(s)" in better.text
     same = control(parent, parent.bundle, split, SoFar(9.0), 0)
-    assert same.passed and same.figure == 0.0
+    assert same.passed and same.figure == 0.0 and "same 3 start(s)" in same.text
 
 
-def test_a_simulator_that_predicts_no_better_than_the_candidate_is_no_judge(
-    parent: Parent, trials: list[Trial], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("differences", "pairs", "passes"),
+    [
+        ([-0.1, -0.13, 0.0, 0.0, 0.0], 2, False),
+        ([0.06, 0.03, 0.0, 0.0, 0.0], 2, True),
+        ([-0.2, 0.15, 0.1, 0.12, -0.05], 5, True),
+        ([-0.05, -0.03, -0.06, -0.04, -0.05], 4, False),
+        ([0.05, -0.06, -0.08, -0.07, -0.06], 5, False),
+        ([0.01, -0.02, -0.01, 0.0, 0.01], 5, True),
+    ],
+)
+def test_pairs_are_driven_until_they_tell_and_an_unlucky_one_refuses_nobody(
+    differences: list[float], pairs: int, passes: bool
 ) -> None:
-    monkeypatch.setattr(control_check, "_SEGMENTS", 6)
+    settings = ControlCheck()
+    needed = next(count for count in range(1, 6) if enough(differences[:count], settings))
+    seen = differences[:needed]
+    assert needed == pairs and (mean(seen) >= -settings.worse - standard_error(seen)) == passes
+
+
+def test_a_simulator_that_predicts_no_better_than_the_candidate_is_no_judge(parent: Parent, trials: list[Trial]) -> None:
     row = control(parent, parent.bundle, Split(trials[:2], trials[2:3], trials[3:]), SoFar(1e-6), 0)
     assert row.passed and math.isnan(row.figure) and "no judge" in row.text and row.outcome == "not judged"
 

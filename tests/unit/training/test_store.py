@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from forerun.training.collect import Rows
 from forerun.training.pieces import MAGIC, Header, PieceWriter, read
 from forerun.training.store import SHARES, Store, role_of, trials_of
+from forerun_models.training.clocks import consistent
 from forerun_sim.errors import InputError
 from forerun_sim.spec import load_robot
 
@@ -42,6 +43,21 @@ def test_a_trial_comes_back_whole_whatever_pieces_it_was_written_in(tmp_path: Pa
     assert kept.rows() == kept.rows(*SHARES) == kept.total_rows == 142
     again = store(tmp_path)
     assert again.entries == kept.entries and [trial.digest() for trial in again.trials()] == [first.digest(), second.digest()]
+
+
+def test_a_clock_that_begins_anew_is_gone_on_with_so_that_what_came_later_is_later(tmp_path: Path) -> None:
+    kept = store(tmp_path)
+    for start in (100.0, 110.0, 0.0, 10.0):  # the simulator is started again after the second trial
+        kept.add(rows(70, start, begins=True, ends=True))
+    again = store(tmp_path)
+    again.add(rows(30, 5.0, begins=True))
+    again.add(rows(30, 5.0 + 30 * PERIOD, ends=True))
+    again.add(rows(20, 1e9, begins=True, ends=True))
+    trials = again.trials()
+    assert [len(trial) for trial in trials] == [70, 70, 70, 70, 60, 20]
+    starts = [trial.start for trial in trials]
+    assert consistent(trials) and starts == sorted(starts) and starts[:2] == [100.0, 110.0] and starts[-1] == 1e9
+    assert starts[3] - starts[2] == pytest.approx(10.0)
 
 
 def test_three_of_five_pieces_are_trained_on_one_stops_and_one_judges_for_ever() -> None:
