@@ -4,6 +4,7 @@
   next training as soon as the last one has ended. In turns; rows are medians.
 - **endurance**: a bag of ten minutes, played to a trainer with a small quota: memory of the trainer and of its trainings, what
   they keep on the disk, and the newest candidate's prediction error beside its parent's, a row a minute of the bag.
+- **change**: the plant changes while a trainer learns beside its controller (``live_change``), a row an episode.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from forerun.bench.live_change import CHANGES, change_rows, life_of
 from forerun.bench.load import may_have
 from forerun.bench.loop import PRIORITY, loop_figures, wait
+from forerun.bench.pieces import Pieces
 from forerun.bench.records import Measurement, Options, Row, need_ros
 from forerun.demo.processes import NodeProcess
 from forerun.domains import own_domain
-from forerun_sim.errors import ForerunError
+from forerun_sim.errors import ForerunError, InputError
+from forerun_sim.resources import bundle_folder
 
 ROBOT = "cartpole"
 RATE = 50
@@ -43,11 +47,14 @@ PLAYBACK = 2.0
 def measure(options: Options) -> Measurement:
     """Period errors with and without a trainer, and memory and disk over simulated minutes."""
     need_ros()
-    chosen, rows = options.chosen(["loop", "endurance"]), []
+    chosen, rows = options.chosen(["loop", "endurance", "change"]), []
     if "loop" in chosen:
         rows += _loop(options)
     if "endurance" in chosen:
         rows += _endurance(options.work / "endurance", options.seeds[0], options.note)
+    if "change" in chosen:
+        for robot in options.robots or tuple(CHANGES):
+            rows += _change(robot, options)
     settings = {
         "seconds": options.seconds,
         "turns": len(options.seeds),
@@ -57,6 +64,20 @@ def measure(options: Options) -> Measurement:
         "robot": ROBOT,
     }
     return Measurement("live", rows, settings)
+
+
+def _change(robot: str, options: Options) -> list[Row]:
+    if robot not in CHANGES:
+        raise InputError(f"--robot: no change is planned for '{robot}'; there are: {', '.join(CHANGES)}")
+    home, rows = (options.kept or options.work) / f"change_{robot}", []
+    for seed in options.seeds:
+        pieces = Pieces(home, lambda text: options.note(f"live: {robot}: {text}"), len(options.seeds))
+
+        def work(folder: Path, seed: int = seed) -> dict[str, Any]:
+            return {"rows": [dict(row) for row in change_rows(life_of(robot, bundle_folder(robot), seed), folder, options.note)]}
+
+        rows += pieces.done(f"seed_{seed}", work)["rows"]
+    return rows
 
 
 # The loop's deadlines --------------------------------------------------------------------------------------------------------

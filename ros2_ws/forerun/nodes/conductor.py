@@ -35,7 +35,11 @@ _TRANSITIONS = {
 
 
 class Conductor:
-    """Talks to one simulator and one controller. Use as a context manager; not for use from several threads."""
+    """Talks to one simulator and one controller. Use as a context manager; not for use from several threads.
+
+    Attributes:
+        learning: the values of a trainer's last diagnostics, if there is one.
+    """
 
     def __init__(self) -> None:
         self._context = Context()
@@ -46,6 +50,7 @@ class Conductor:
         self._executor.add_node(self._node)
         self._trial: dict[str, Any] = {}
         self._status: dict[str, str] = {}
+        self.learning: dict[str, str] = {}
         self._clock: Any = None
         self._answered = 0
         self._node.create_subscription(String, "trial", self._on_trial, qos.LATCHED)
@@ -179,3 +184,5 @@ class Conductor:
                 self._status |= {entry.key: entry.value for entry in status.values}
             if status.name == "controller: control":
                 self._status["message"] = status.message
+            if status.name == "trainer: learning":
+                self.learning |= {entry.key: entry.value for entry in status.values}
