@@ -89,9 +89,7 @@ def export_bundle(
     if planner is not None:
         files["act.onnx"] = act_onnx(planner, history)
         parity += _act_parity(planner, windows, generator)
-    known = held_out_uncertainty(
-        model, provenance.held_out or replay, recipe.planner.horizon, calibrated=bool(provenance.held_out)
-    )
+    known = held_out_uncertainty(model, provenance.held_out, replay, recipe.planner.horizon)
     ground, usual = lay(model.features, replay, provenance.held_out, mirror=recipe.training.mirror)
     manifest = manifest_of(
         robot,

@@ -30,8 +30,11 @@ FAR = 4.0
 """Times its threshold from which on a disagreement alone says that a state is not known."""
 _FINE = 1e-3
 """Standard deviations of the state: smaller errors are rounding, and no surprise however exact the forecast was said to be."""
-_STILL = 1e-3
-"""Weight of prior evidence for nothing unusual: without it a robot at rest would be judged by rounding."""
+_PRIOR = 0.05
+"""Share of ``SECONDS`` in full motion that weighs as much as what is believed of a robot that has not shown anything: without it
+a robot at rest would be judged by rounding, and one that has just begun to move by its first steps."""
+USUAL = -0.5
+"""That belief: most forecasts come true a little better than told, as the told variances are made for the worst ones too."""
 
 
 def surprise(forecast: Forecast, future: ArrayLike, state_std: ArrayLike, horizon: int) -> tuple[Floats, Floats]:
@@ -54,7 +57,7 @@ def surprise(forecast: Forecast, future: ArrayLike, state_std: ArrayLike, horizo
 
 
 def evidence(values: Floats, weights: Floats, trial: Ints, row: Ints, rows: int) -> Floats:
-    """Weighted means [N] of ``values`` [N] over the last ``rows`` rows of the same trial.
+    """Weighted means [N] of ``values`` [N] over the last ``rows`` rows of the same trial, and of what is believed before.
 
     Args:
         values, weights: [N] of ``surprise``.
@@ -64,10 +67,11 @@ def evidence(values: Floats, weights: Floats, trial: Ints, row: Ints, rows: int)
     told = np.empty(len(values))
     for number in np.unique(trial):
         (own,) = np.nonzero(trial == number)
+        apart = float(np.median(np.diff(row[own]))) if len(own) > 1 else float(rows)
         first = np.searchsorted(row[own], row[own] - rows, side="right")
-        sums, total = (np.append(0.0, np.cumsum(part)) for part in (values[own] * weights[own], weights[own]))
+        sums, total = (np.append(0.0, np.cumsum(part)) for part in ((values[own] - USUAL) * weights[own], weights[own]))
         last = np.arange(1, len(own) + 1)
-        told[own] = (sums[last] - sums[first]) / (total[last] - total[first] + _STILL)
+        told[own] = USUAL + (sums[last] - sums[first]) / (total[last] - total[first] + _PRIOR * rows / max(apart, 1.0))
     return told
 
 

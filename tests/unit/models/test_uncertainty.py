@@ -9,7 +9,7 @@ import pytest
 import torch
 from tests.support import slider
 
-from forerun_models.bundle import Bundle, BundleError, Calibration, load
+from forerun_models.bundle import Bundle, BundleError, Calibration, Forecast, load
 from forerun_models.bundle.manifest import Manifest
 from forerun_models.evaluation.kstep import cut
 from forerun_models.export import Provenance, export_bundle
@@ -24,7 +24,8 @@ from forerun_models.uncertainty import (
     trusted,
     unfamiliarity,
 )
-from forerun_models.uncertainty.calibrate import factors
+from forerun_models.uncertainty.calibrate import calibrate, factors
+from forerun_models.uncertainty.familiarity import USUAL
 
 NOISE = 0.3
 
@@ -35,7 +36,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("calibrated")
     spec = slider.robot(folder)
     provenance = Provenance({}, 0, held_out=slider.trials(10, seed=5, noise=NOISE))
-    return load(export_bundle(folder / "b", slider.exact_model(spec), spec, slider.recipe(), slider.trials(6), provenance))
+    replay = slider.trials(6, noise=NOISE)
+    return load(export_bundle(folder / "b", slider.exact_model(spec), spec, slider.recipe(), replay, provenance))
 
 
 def forecast_and_truth(bundle: Bundle) -> tuple:
@@ -68,6 +70,36 @@ def test_factors_tell_noise_from_ignorance() -> None:
     squared = rng.normal(size=(4000, 1)) ** 2 * (3.0 * aleatoric + 0.5 * epistemic)
     a, b = factors(squared, aleatoric, epistemic)
     assert a[0] == pytest.approx(3.0, rel=0.15) and b[0] == pytest.approx(0.5, abs=0.35)
+
+
+def drawn(trials: int, scale: float, tails: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Errors [N, 1, 1] of Student's t with ``tails`` degrees of freedom, a trial's own by a factor; and the trials' numbers."""
+    rng = np.random.default_rng(seed)
+    own = np.exp(0.3 * rng.normal(size=trials)) * scale
+    return (own.repeat(200) * rng.standard_t(tails, 200 * trials))[:, None, None], np.arange(trials).repeat(200)
+
+
+def forecast_of(count: int) -> Forecast:
+    """Of 0, with the variances 1 and 1."""
+    zeros, ones = np.zeros((count, 1, 1), np.float32), np.ones((count, 1, 1))
+    return Forecast(zeros, zeros[None], ones, ones)
+
+
+@pytest.mark.parametrize("tails", [2.5, 100.0])
+@pytest.mark.parametrize("growth", [1.0, 3.0])
+def test_intervals_hold_on_other_trials_whatever_the_tails_and_however_much_was_learned(growth: float, tails: float) -> None:
+    """Two trials held out, which say little alone, and twelve that the model learned from, of errors ``growth`` times smaller."""
+    judged, _ = drawn(100, 1.0, tails, 99)
+    inside = []
+    for seed in range(8):
+        (held, one), (learned, two) = drawn(2, 1.0, tails, seed), drawn(12, 1.0 / growth, tails, 50 + seed)
+        errors, trial = np.concatenate([held, learned]), np.concatenate([one, two + 2])
+        found = calibrate(forecast_of(len(errors)), errors.astype(np.float32), trial, trial >= 2)
+        assert found is not None
+        z = np.abs(judged) / np.sqrt(forecast_of(len(judged)).calibrated(found).variance)
+        inside.append([(z <= found.width(level, 1)).mean() for level in (0.5, 0.9)])
+    assert np.mean(inside, axis=0) == pytest.approx([0.5, 0.9], abs=0.05)
+    assert np.std(inside, axis=0)[0] < 0.12
 
 
 def test_a_calibration_survives_the_manifest_and_a_wrong_one_is_refused(bundle: Bundle) -> None:
@@ -117,9 +149,18 @@ def test_another_robot_surprises_and_the_same_does_not(bundle: Bundle) -> None:
 
 
 def test_evidence_is_of_the_last_rows_of_the_same_trial() -> None:
-    values, weights = np.array([1.0, 3.0, 5.0, 7.0]), np.array([1.0, 1.0, 1.0, 0.0])
-    told = evidence(values, weights, np.array([0, 0, 0, 1]), np.array([0, 10, 20, 0]), 15)
-    assert told == pytest.approx([1.0, 2.0, 4.0, 0.0], abs=0.01)
+    values, weights = np.repeat([1.0, 3.0, 7.0], 200), np.repeat([1.0, 1.0, 0.0], 200)
+    trial, row = np.repeat([0, 0, 1], 200), np.concatenate([np.arange(400), np.arange(200)])
+    told = evidence(values, weights, trial, row, 100)
+    assert told[[150, 249, 350]] == pytest.approx([1.0, 2.0, 3.0], abs=0.2)
+    assert told[400:] == pytest.approx(USUAL), "a robot at rest says nothing"
+
+
+def test_little_evidence_is_hardly_believed_however_dense_the_windows() -> None:
+    for apart in (1, 10):
+        row = np.arange(0, 500, apart)
+        told = evidence(np.full(len(row), 3.0), np.ones(len(row)), np.zeros(len(row), int), row, 500)
+        assert told[row <= 10].max() < 1.5 and told[-1] == pytest.approx(3.0, abs=0.2)
 
 
 def test_auroc_counts_pairs() -> None:
