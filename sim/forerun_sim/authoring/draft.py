@@ -12,6 +12,7 @@ import numpy as np
 from forerun_sim.authoring.guess import (
     Drives,
     Load,
+    ample_effort,
     drives,
     effort_guess,
     gains,
@@ -29,8 +30,8 @@ from forerun_sim.urdf import Urdf, UrdfJoint
 from forerun_sim.urdf_checks import inertia_about
 
 _RATE, _PHYSICS = 50, 1000
-_GENTLE = 0.25
-"""Seconds to full speed that a first task allows."""
+_CROSSING = 2.0
+"""Seconds from one position limit to the other that a first task takes at least, where commands are velocities."""
 _UNITS = {"prismatic": ("m", "N"), "revolute": ("rad", "N m"), "continuous": ("rad", "N m")}
 GUESS = "GUESS"
 _WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
@@ -166,8 +167,10 @@ class Draft:
         viscous, coulomb = {}, {}
         for name in self._drives.interface:
             joint = self.urdf.joints[name]
-            viscous[name] = 0.0 if joint.damping > 0 else rounded(0.01 * self._efforts[name] / self._velocities[name])
-            coulomb[name] = 0.0 if joint.friction > 0 else rounded(0.01 * self._efforts[name])
+            # Many URDFs give every joint one effort, far above what the last joints of an arm move: they would only stick.
+            strong = min(self._efforts[name], ample_effort(self._held(name), self._velocities[name]))
+            viscous[name] = 0.0 if joint.damping > 0 else rounded(0.01 * strong / self._velocities[name])
+            coulomb[name] = 0.0 if joint.friction > 0 else rounded(0.01 * strong)
         lines.append(f"  viscous: {_mapping(viscous)} # N m s/rad or N s/m, beside the URDF's damping")
         lines.append(f"  coulomb: {_mapping(coulomb)} # N m or N, beside the URDF's friction")
         fastest = {name: rounded(1.5 * self._velocities[name]) for name in self._drives.interface}
@@ -262,16 +265,24 @@ class Draft:
         return "\n".join(lines) + "\n"
 
     def _command_limits(self) -> list[str]:
-        """Drives are often much stronger than a task needs; then trials and plans whirl the robot about."""
-        wanted = {}
+        """Drives are often much stronger, and faster, than a task needs; then trials and plans whirl the robot about."""
+        wanted, said = {}, set()
         for name, kind in self._drives.interface.items():
-            load = self._loads[name]
-            enough = rounded(2.5 * load.weight + load.inertia * self._velocities[name] / _GENTLE)
-            if kind == "effort" and self.base == "fixed" and 0.0 < enough < self._efforts[name]:
+            speed, limits = self._velocities[name], position_limits(self.urdf.joints[name])
+            if kind == "effort" and self.base == "fixed":
+                enough, most = ample_effort(self._loads[name], speed), self._efforts[name]
+                why = "2.5 times the weight, and full speed in a quarter of a second"
+            elif kind == "velocity" and limits is not None:
+                enough, most = rounded((limits[1] - limits[0]) / _CROSSING), speed
+                why = f"from limit to limit in {_CROSSING:g} s"
+            else:
+                continue
+            if 0.0 < enough < most:
                 wanted[_text(name)] = f"[{-enough:g}, {enough:g}]"
+                said.add(why)
         if not wanted:
             return []
-        note = self._note("tasks", "command limits, 2.5 times the weight, and full speed in a quarter of a second")
+        note = self._note("tasks", f"command limits, {'; '.join(sorted(said))}")
         return [f"    command_limits: {{ {', '.join(f'{name}: {limits}' for name, limits in wanted.items())} }} # {note}"]
 
     def _reach(self, link: str, chain: tuple[str, ...], start: list[str], still: list[str], costs: list[str]) -> list[str]:

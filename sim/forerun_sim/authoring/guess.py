@@ -14,6 +14,8 @@ from forerun_sim.urdf import Urdf, UrdfJoint
 from forerun_sim.urdf_checks import principal_moments
 
 GRAVITY = 9.81
+GENTLE = 0.25
+"""Seconds to full speed that a first task allows."""
 _FINGER = re.compile(r"finger|gripper|jaw|knuckle", re.IGNORECASE)
 _INTERFACES = ("effort", "velocity", "position")
 
@@ -125,6 +127,11 @@ def home(joint: UrdfJoint) -> float:
 def effort_guess(load: Load) -> float:
     """Effort limit [N m or N]: twice the weight, and enough to accelerate by 10 rad/s^2 (or 2 m/s^2)."""
     return max(rounded(2.0 * load.weight + 10.0 * load.inertia), 0.001)
+
+
+def ample_effort(load: Load, velocity: float) -> float:
+    """Effort [N m or N] that is enough for anything gentle: 2.5 times the weight, and full ``velocity`` within ``GENTLE``."""
+    return rounded(2.5 * load.weight + load.inertia * velocity / GENTLE)
 
 
 def velocity_guess(joint: UrdfJoint) -> float:

@@ -10,6 +10,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pybullet_data
 import pytest
 from tests.support.urdfs import ARM, binary_stl, text_stl, write_arm
 from typer.testing import CliRunner, Result
@@ -111,6 +112,22 @@ def test_each_interface_holds_the_arm(arm: Path, tmp_path: Path, interface: str)
         plant.step([0.0, 1.4] if interface == "position" else [0.0, 0.0])
     moved = np.abs(plant.true_state()[:2] - [0.0, 1.4]).max()
     assert moved < 0.1 if interface != "effort" else moved > 0.1
+
+
+@pytest.mark.parametrize("interface", ["effort", "velocity"])
+def test_every_joint_moves_within_its_first_task(tmp_path: Path, interface: str) -> None:
+    """KUKA's URDF gives each joint 300 N m and 10 rad/s, the wrist's last with 0.001 kg m^2, too."""
+    new_robot(Path(pybullet_data.getDataPath()) / "kuka_iiwa" / "model.urdf", tmp_path / "arm", interface=interface)
+    spec = load_robot(tmp_path / "arm")
+    upper = spec.action_limits("hold")[1]
+    assert (upper <= 4.0 if interface == "velocity" else upper < 300.0).all()
+    plant = Plant(spec, randomize=False)
+    for joint, name in enumerate(spec.joint_names):
+        plant.reset(0)
+        before = plant.true_state()[joint]
+        for _ in range(25):
+            plant.step(np.where(np.arange(len(upper)) == joint, 0.5 * upper, 0.0))
+        assert plant.true_state()[joint] - before > 0.05, name
 
 
 def test_what_is_missing_is_guessed_and_listed(arm: Path, tmp_path: Path) -> None:
