@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sized
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Protocol, TypeVar
@@ -49,19 +50,29 @@ def emit(result: Mapping[str, Any], json_file: Path | None) -> None:
         write_file(json_file, text)
 
 
-class Bar(Protocol):
-    """A progress bar under way."""
+_EVERY = 30.0
+"""Seconds between two lines of progress where there is no terminal."""
 
-    def __call__(self, advance: float = 1, note: str | None = None) -> None:
-        """Move on by ``advance``; ``note`` replaces the text behind the bar."""
+
+class Bar(Protocol):
+    """Progress under way."""
+
+    def __call__(
+        self, advance: float = 1, note: str | None = None, *, done: float | None = None, total: float | None = None
+    ) -> None:
+        """Move on by ``advance``, or to ``done``; ``note`` replaces the text behind the bar, ``total`` its length."""
 
 
 @contextmanager
 def progress(description: str, total: float | None = None) -> Iterator[Bar]:
-    """A bar on standard error while the block runs; nothing where that is no terminal. ``total`` None: length unknown."""
+    """A bar on standard error while the block runs; a line now and then where that is no terminal, so that a log of hours
+    of work tells how far it is. ``total`` None: length unknown."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     out = Console(stderr=True)
+    if not out.is_terminal:
+        yield Lines(description, total)
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -70,15 +81,39 @@ def progress(description: str, total: float | None = None) -> Iterator[Bar]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as bars:
+    with Progress(*columns, console=out, transient=True) as bars:
         task = bars.add_task(description, total=total, note="")
 
-        def move(advance: float = 1, note: str | None = None) -> None:
-            bars.advance(task, advance)
+        def move(advance: float = 1, note: str | None = None, *, done: float | None = None, total: float | None = None) -> None:
+            bars.update(task, total=total, advance=advance if done is None else None, completed=done)
             if note is not None:
                 bars.update(task, note=note)
 
         yield move
+
+
+class Lines:
+    """Progress as lines on standard error, ``every`` seconds at most."""
+
+    def __init__(
+        self, description: str, total: float | None, every: float = _EVERY, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._description, self._total, self._every, self._clock = description, total, every, clock
+        self._done, self._note = 0.0, ""
+        self._began = self._said = clock()
+
+    def __call__(
+        self, advance: float = 1, note: str | None = None, *, done: float | None = None, total: float | None = None
+    ) -> None:
+        self._done = self._done + advance if done is None else done
+        self._note, self._total = self._note if note is None else note, self._total if total is None else total
+        now = self._clock()
+        if now - self._said < self._every:
+            return
+        self._said = now
+        of = "" if self._total is None else f" of {self._total:g}"
+        note = f", {self._note}" if self._note else ""
+        typer.echo(f"{self._description}: {self._done:g}{of} in {now - self._began:.0f} s{note}", err=True)
 
 
 def track(items: Iterable[Item], description: str, total: float | None = None) -> Iterator[Item]:

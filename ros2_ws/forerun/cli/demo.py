@@ -30,6 +30,6 @@ def command(
     # Threads of small matrix products spend their time waiting for each other; on a busy machine they stand still.
     torch.set_num_threads(1)
     console = Console(stderr=True)
-    with epoch_bar(console, "training") as on_epoch:
+    with epoch_bar("training") as on_epoch:
         path = run_demo(Settings(robot, out, recipe, seed, episodes, engine), console.print, on_epoch)
     typer.echo(str(path.resolve()))

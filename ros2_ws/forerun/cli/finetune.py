@@ -53,7 +53,7 @@ def command(
     console = Console(stderr=True)
     parent = load_parent(load(bundle))
     trials = _given(bags, parent.robot, console)
-    with epoch_bar(console, f"fine-tuning {parent.robot.name}") as show:
+    with epoch_bar(f"fine-tuning {parent.robot.name}") as show:
         result = finetune(parent, trials, out, seed, on_epoch=show, driven=control)
     target = verdict or out.with_name(f"{out.name}.verdict.json")
     write_file(target, json.dumps(plain(result.as_json()), indent=1))

@@ -61,7 +61,7 @@ def command(
         choice = choose(sum(len(trial) for trial in trials))
         settings = choice.settings(settings)
         console.print(f"no recipe for {spec.name}: the default one, kind {choice.kind}: {choice.reason}")
-    with epoch_bar(console, f"training {spec.name}") as show, Curves(out / "tensorboard" if tensorboard else None) as curves:
+    with epoch_bar(f"training {spec.name}") as show, Curves(out / "tensorboard" if tensorboard else None) as curves:
 
         def on_epoch(epoch: Epoch, total: int) -> None:
             show(epoch, total)

@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from forerun.cli.app import COMMANDS, app, load_command
+from forerun.cli.common import Lines
 
 FORERUN = [sys.executable, "-m", "forerun.cli.main"]
 
@@ -144,3 +145,15 @@ def test_a_shipped_robot_and_a_robot_anywhere_are_inspected_alike(repository: Pa
     assert by_name.exit_code == by_path.exit_code == 0
     assert json.loads(by_name.stdout) == json.loads(by_path.stdout)
     assert json.loads(by_name.stdout)["name"] == "pendulum"
+
+
+def test_a_log_of_long_work_tells_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    now = [0.0]
+    move = Lines("training", None, every=30.0, clock=lambda: now[0])
+    for epoch in range(1, 81):
+        now[0] += 1.0
+        move(done=epoch, total=80, note=f"error {100 - epoch}")
+    assert capsys.readouterr().err.splitlines() == [
+        "training: 30 of 80 in 30 s, error 70",
+        "training: 60 of 80 in 60 s, error 40",
+    ]
