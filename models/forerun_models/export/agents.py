@@ -25,7 +25,7 @@ from forerun_models.export.manifest import manifest_of
 from forerun_models.export.observation import ObservationGraph
 from forerun_models.export.planning import export_planning
 from forerun_models.recipe import Recipe
-from forerun_models.training.run import robot_files
+from forerun_sim.authoring.portable import portable_files
 from forerun_sim.env.environment import RobotEnv
 from forerun_sim.env.settings import EnvSettings
 from forerun_sim.errors import ForerunError
@@ -137,7 +137,7 @@ def export_agent(out: str | Path, agent: Agent, about: About, metrics: Mapping[s
     files = {
         "act.onnx": to_onnx(graph, episode.steps[0], graph.outputs),
         "train/learn.yaml": yaml.safe_dump(about.model_dump(mode="json"), sort_keys=False).encode(),
-        **{f"train/robot/{name}": content for name, content in robot_files(settings.robot).items()},
+        **{f"train/robot/{name}": content for name, content in portable_files(settings.robot).items()},
     }
     manifest = manifest_of(
         settings.robot,

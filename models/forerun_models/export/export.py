@@ -22,10 +22,10 @@ from forerun_models.planners.networks import Networks
 from forerun_models.planners.sampling import SamplingPlanner
 from forerun_models.planners.trajectory.tracker import Tracker
 from forerun_models.recipe import Recipe
-from forerun_models.training.run import robot_files
 from forerun_models.training.store import pack_model, pack_trials
 from forerun_models.training.windows import Windows
 from forerun_models.uncertainty.ground import lay
+from forerun_sim.authoring.portable import portable_files
 from forerun_sim.spec import RobotSpec
 from forerun_sim.tasks import TaskFunction
 from forerun_sim.trial import Trial
@@ -111,7 +111,7 @@ def export_bundle(
         "train/model.yaml": yaml.safe_dump(recipe.model.model_dump(mode="json")).encode(),
         "train/recipe.yaml": yaml.safe_dump(recipe.as_data(), sort_keys=False).encode(),
         "train/replay.npz": pack_trials(replay),
-        **{f"train/robot/{name}": content for name, content in robot_files(robot).items()},
+        **{f"train/robot/{name}": content for name, content in portable_files(robot).items()},
     }
     if networks is not None:
         files[NETWORKS] = networks.pack()

@@ -19,6 +19,7 @@ from forerun_models.training.state import read_state, write_state
 from forerun_models.training.store import pack_model, pack_trials, thin, unpack_model, unpack_trials
 from forerun_models.training.trainer import Epoch, Source, Trainer
 from forerun_models.training.windows import Windows
+from forerun_sim.authoring.portable import portable_files
 from forerun_sim.errors import InputError
 from forerun_sim.files import write_file
 from forerun_sim.spec import RobotSpec, load_robot
@@ -134,15 +135,9 @@ def load_run(folder: Path) -> Run:
     )
 
 
-def robot_files(robot: RobotSpec) -> dict[str, bytes]:
-    """What is needed to load ``robot`` elsewhere: robot.yaml and its URDF, by file name. The foreign plant stays behind."""
-    names = ["robot.yaml", *([robot.urdf] if robot.urdf else [])]
-    return {name: robot.file(name).read_bytes() for name in names}
-
-
 def describe_robot(robot: RobotSpec, folder: Path) -> None:
-    """Copies ``robot_files`` to ``folder``/robot."""
-    for name, content in robot_files(robot).items():
+    """Keeps the robot in ``folder``/robot."""
+    for name, content in portable_files(robot).items():
         write_file(folder / "robot" / name, content)
 
 

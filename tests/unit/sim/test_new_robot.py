@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pybullet_data
 import pytest
+from numpy.typing import NDArray
 from tests.support.urdfs import ARM, binary_stl, text_stl, write_arm
 from typer.testing import CliRunner, Result
 
@@ -19,10 +20,12 @@ from forerun.bags import load_trials
 from forerun.cli.app import app
 from forerun_models.recipe import load_recipe
 from forerun_sim.authoring import new_robot
+from forerun_sim.authoring.portable import portable_files
 from forerun_sim.engines.bullet_portrait import portrait
 from forerun_sim.errors import ForerunError, InputError
+from forerun_sim.files import write_file
 from forerun_sim.plant import Plant
-from forerun_sim.spec import load_robot
+from forerun_sim.spec import RobotSpec, load_robot
 from forerun_sim.tasks.function import TaskFunction
 
 
@@ -88,6 +91,28 @@ def test_the_new_folder_stands_alone(arm: Path, tmp_path: Path) -> None:
     plant = Plant(load_robot(tmp_path / "moved"))
     plant.step([1.0, 1.0])
     assert (tmp_path / "moved" / "meshes" / "source" / "lower.stl").read_bytes() == binary_stl()
+
+
+def test_what_runs_and_bundles_keep_of_a_robot_simulates_without_the_rest(arm: Path, tmp_path: Path) -> None:
+    """Its own folder is gone, and with it the meshes; a robot.yaml may name a URDF in another folder."""
+    new_robot(arm, tmp_path / "mine")
+    (tmp_path / "mine" / "arm.urdf").rename(tmp_path / "mine" / "meshes" / "arm.urdf")
+    text = (tmp_path / "mine" / "robot.yaml").read_text()
+    (tmp_path / "mine" / "robot.yaml").write_text(text.replace("urdf: arm.urdf", "urdf: meshes/arm.urdf"))
+    spec = load_robot(tmp_path / "mine")
+    before = _after_a_push(spec)
+    for name, content in portable_files(spec).items():
+        write_file(tmp_path / "kept" / name, content)
+    shutil.rmtree(tmp_path / "mine")
+    shutil.rmtree(arm.parent)
+    np.testing.assert_array_equal(_after_a_push(load_robot(tmp_path / "kept")), before)
+
+
+def _after_a_push(spec: RobotSpec) -> NDArray[np.float64]:
+    plant = Plant(spec)
+    for _ in range(20):
+        plant.step([3.0, 1.0])
+    return plant.true_state()
 
 
 def test_the_new_robot_simulates_and_its_task_rewards_staying(mine: Path, tmp_path: Path) -> None:
