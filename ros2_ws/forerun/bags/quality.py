@@ -85,7 +85,7 @@ def measure(
     steps, period = np.diff(times), spec.control.period
     median = float(np.median(steps)) if len(steps) else 0.0
     long = steps > max(_GAP * median, _GAP * period)
-    noise = _noise(velocity)
+    noise = _noise(times, position, velocity)
     spread = np.maximum(velocity.std(axis=0), 1e-12)
     return Quality(
         rate=1.0 / median if median > 0 else 0.0,
@@ -105,11 +105,18 @@ def _rate(times: Floats) -> float:
     return 1.0 / step if step > 0 else 0.0
 
 
-def _noise(velocity: Floats) -> Floats:
-    """Of white noise on a smooth signal the second difference has six times the variance."""
+def _noise(times: Floats, position: Floats, velocity: Floats) -> Floats:
+    """Deviation per joint of what is noise in ``velocity``: the smaller of two measures, each of which takes more for noise.
+
+    Of white noise on a smooth signal the second difference has six times the variance; jerky motion, as of a fast servo, has one,
+    too. Where Simpson's rule compares it with ``position`` motion counts little, but the noise of the positions does.
+    """
     if len(velocity) < 3:
         return np.zeros(velocity.shape[1])
-    return np.asarray(np.sqrt((np.diff(velocity, 2, axis=0) ** 2).mean(axis=0) / 6.0))
+    white = np.asarray((np.diff(velocity, 2, axis=0) ** 2).mean(axis=0) / 6.0)
+    mean = (velocity[:-2] + 4.0 * velocity[1:-1] + velocity[2:]) / 6.0
+    apart = mean - (position[2:] - position[:-2]) / (times[2:] - times[:-2])[:, None]
+    return np.asarray(np.sqrt(np.minimum(white, 2.0 * apart.var(axis=0))))
 
 
 def _saturation(times: Floats, commands: Floats, spec: RobotSpec) -> tuple[float, ...]:
@@ -188,7 +195,7 @@ def warnings(trials: Sequence[Trial], spec: RobotSpec) -> list[str]:
     """
     known = [(trial.source, Quality.from_data(trial.meta["quality"])) for trial in trials if "quality" in trial.meta]
     rate, period = spec.control.rate, spec.control.period
-    names, actions = spec.joint_names, spec.action_names
+    history, names, actions = spec.control.history, spec.joint_names, spec.action_names
     kinds: list[tuple[str, float, bool, Callable[[Quality], float]]] = [
         (
             f"states come less often than the control rate of {rate:g} Hz, what lies between them is interpolated: {{:.3g}} Hz",
@@ -205,8 +212,8 @@ def warnings(trials: Sequence[Trial], spec: RobotSpec) -> list[str]:
         ("states come unevenly, by up to {:.2g} control periods", 0.25, False, lambda q: q.jitter / period),
         ("states are missing: {:.0f} gaps", 0.5, False, lambda q: float(q.gaps)),
         (
-            "commands act more than a control period late ({:.2g} periods): the model's history must reach back further",
-            1.0,
+            f"commands act {{:.2g}} control periods late, a model sees {history}: raise control.history of robot.yaml",
+            history - 0.5,
             False,
             lambda q: max((delay for delay in q.delay if delay is not None), default=0.0) / period,
         ),

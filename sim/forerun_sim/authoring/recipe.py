@@ -16,7 +16,7 @@ training:
     - {{ epochs: 6, horizon: 20 }}
   learning_rate: 2.0e-3
   patience: 8
-planner: {{ horizon: 25, samples: 64, iterations: 2, elites: 8 }} # {seconds:g} s ahead
+planner: {planner} # {seconds:g} s ahead
 finetuning:
   real_fraction: 0.6 # of each batch
   training:
@@ -26,9 +26,12 @@ finetuning:
     learning_rate: 5.0e-4
     patience: 6
 """
-_HORIZON = 25
+_FEW = (25, "{ horizon: 25, samples: 64, iterations: 2, elites: 8 }")
+_MANY = (15, "{ horizon: 15, knots: 3, samples: 96, iterations: 3, elites: 10, std: 0.3, ensemble: mean }")
+"""Steps and settings for up to three drives, and for more: few knots keep an arm's plans smooth where samples are few."""
 
 
-def recipe_text(name: str, task: str, rate: float) -> str:
-    """recipe.yaml of the robot ``name``, controlled at ``rate`` [Hz]."""
-    return _TEXT.format(name=name, task=task, seconds=_HORIZON / rate)
+def recipe_text(name: str, task: str, rate: float, drives: int) -> str:
+    """recipe.yaml of the robot ``name`` with so many ``drives``, controlled at ``rate`` [Hz]."""
+    horizon, planner = _FEW if drives <= 3 else _MANY
+    return _TEXT.format(name=name, task=task, seconds=horizon / rate, planner=planner)

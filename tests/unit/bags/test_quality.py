@@ -80,6 +80,21 @@ def test_noise_rate_gaps_and_saturation_are_those_that_were_put_in() -> None:
     assert Quality.from_data(found.as_data()) == found
 
 
+def test_a_jerky_motion_is_no_noise() -> None:
+    """A servo that follows within 50 ms, asked for another speed every 60 ms, seen at 50 Hz."""
+    rng, fine = np.random.default_rng(0), 0.001
+    asked = np.repeat(rng.uniform(-2, 2, (200, 2)), 60, axis=0)
+    velocity = np.zeros_like(asked)
+    for i in range(1, len(asked)):
+        velocity[i] = velocity[i - 1] + (asked[i - 1] - velocity[i - 1]) * fine / 0.05
+    seen = slice(None, None, 20)
+    times, position = np.arange(len(asked))[seen] * fine, np.cumsum(velocity, axis=0)[seen] * fine
+    noisy = velocity[seen] + rng.normal(0, 0.02, position.shape)
+    found = measure(times, position, noisy, None, times, asked[seen], logs.robot())
+    assert max(found.noise_share) < 0.15, "second differences alone say 0.5"
+    assert min(found.velocity_noise) > 0.015
+
+
 def test_inspect_and_train_warn_of_what_will_limit_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec, run = logs.robot(), pushed(0.043)
     run["velocity"][:, 1] += np.random.default_rng(3).normal(0, 0.25, len(run["velocity"]))
