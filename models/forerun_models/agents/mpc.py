@@ -2,7 +2,8 @@
 
     repeat: plan from the observation in the model; do the first action; every few steps, fit the model to all that was seen
 
-The planner is the one of the robots' bundles, over observations instead of states. Where the settings have a ``value``, what can
+The planner is the one of the robots' bundles, over observations instead of states; where commands act late, with the last
+``commands`` behind them. Where the settings have a ``value``, what can
 still be earned after a plan's end is learned too, and a policy whose sequences the planner tries (``agents/terminal_value.py``);
 plans can then be short.
 """
@@ -19,6 +20,7 @@ from torch import Tensor
 from forerun_models.agents.advice import no_value, one_model, rollouts_too_long, told
 from forerun_models.agents.base import Action, Actor, Agent, EnvSpec, Observation, Step
 from forerun_models.agents.buffer import Buffer
+from forerun_models.agents.commands import Commands
 from forerun_models.agents.environment_model import EnvironmentModel, EnvironmentSettings
 from forerun_models.agents.known_rewards import Choice, reward_for
 from forerun_models.agents.model_fit import fit
@@ -41,7 +43,8 @@ class MpcSettings(Strict):
     on the model is fitted to the newest ``capacity`` ones every ``train_every`` steps, later on when the share ``growth`` has
     been added since the last fit. ``curiosity`` rewards plans, while learning, by the members' disagreement at each step.
     ``value``, if given, learns what can still be earned after a plan: with ``kind: plans`` from plans (``planned_value``), else
-    by soft actor-critic, beside a policy whose sequences are ``planner.policy_samples``. Plans discount as it does."""
+    by soft actor-critic, beside a policy whose sequences are ``planner.policy_samples``. Plans discount as it does. The last
+    ``commands`` are shown to the model beside each observation, not to the value."""
 
     model: EnvironmentSettings = EnvironmentSettings()
     planner: Planner = Planner(horizon=30, samples=64, elites=8, std=0.8, keep=0.5)
@@ -51,6 +54,7 @@ class MpcSettings(Strict):
     train_every: Count = 200
     growth: Annotated[float, Field(ge=0)] = 0.0
     capacity: Count = 200_000
+    commands: Annotated[int, Field(ge=0)] = 0
     curiosity: Annotated[float, Field(ge=0)] = 0.0
     value: PlannedValueSettings | ValueSettings | None = None
 
@@ -78,8 +82,10 @@ class MpcAgent(Agent):
         super().__init__(env, settings, seed, device)
         self.settings: MpcSettings = settings
         size = env.observation_shape[0]
-        self.model = EnvironmentModel(size, env.action_size, settings.model, seed, reward_for(env.id, settings.reward))
-        self.buffer = Buffer(settings.capacity, (size,), np.float32, env.action_size)
+        self.commands = Commands(size, env.action_size, settings.commands)
+        wide = self.commands.size
+        self.model = EnvironmentModel(wide, env.action_size, settings.model, seed, reward_for(env.id, settings.reward))
+        self.buffer = Buffer(settings.capacity, (wide,), np.float32, env.action_size)
         self.generator = torch.Generator().manual_seed(seed)
         self.value: TerminalValue | PlannedValue | None = None
         if isinstance(settings.value, PlannedValueSettings):
@@ -143,7 +149,18 @@ class MpcAgent(Agent):
         return ended.reshape(len(ended), after.shape[0], after.shape[2]).transpose(0, 1)
 
     def observe(self, step: Step) -> None:
-        self.buffer.add(step)
+        shown = self._shown(step.observation)
+        self.buffer.add(step._replace(observation=shown, following=self.commands.then(shown, step.action, step.following)))
+
+    def _shown(self, observation: Observation) -> Observation:
+        """``observation`` with the commands given before it in its episode."""
+        if len(self.buffer):
+            last = self.buffer.rows(np.array([len(self.buffer) - 1]))
+            following: Observation = last["following"][0]
+            ended = last["terminated"][0] or last["truncated"][0]
+            if not ended and np.array_equal(following[: self.commands.observations], observation):
+                return following
+        return self.commands.first(observation)
 
     def update(self) -> dict[str, float]:
         self._steps += 1
@@ -201,8 +218,16 @@ class MpcActor(Actor):
         self._held = np.zeros(self._agent.env.action_size, np.float32)
         self._left = 0
         self._seed = seed
+        self._before: tuple[Observation, Action] | None = None
 
     def act(self, observation: Observation) -> Action:
+        commands = self._agent.commands
+        shown = commands.first(observation) if self._before is None else commands.then(*self._before, observation)
+        action = self._decided(shown)
+        self._before = shown, action
+        return action
+
+    def _decided(self, shown: Observation) -> Action:
         planner = self._agent.planner(self._explore)
         if planner is None:
             return self._random_action()
@@ -210,7 +235,7 @@ class MpcActor(Actor):
         if self._decider is None:
             self._decider = Decider(planner, self._seed)
         self._decider.planner = planner
-        history = np.concatenate([observation, np.zeros(self._agent.env.action_size, np.float32)])
+        history = np.concatenate([shown, np.zeros(self._agent.env.action_size, np.float32)])
         decision = self._decider.decide(history[None], np.zeros(0, np.float32), 0.0 if first else self._agent.period)
         action: Action = decision.plan[0].copy()
         return action

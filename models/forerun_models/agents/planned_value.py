@@ -67,7 +67,7 @@ class PlannedValue:
     """The value of an agent that plans, that of its newest update; it has no policy.
 
     Args:
-        observations: O.
+        observations: O; what a model and a buffer have behind them is not seen.
         actions: A.
         settings: how it learns.
         seed: of weights, states and sequences.
@@ -102,7 +102,7 @@ class PlannedValue:
         return values.clamp(*self.possible).reshape(observation.shape[:-1])
 
     def _seen(self, observation: Tensor) -> Tensor:
-        return ((observation - self.shift) / self.scale).clamp(-FAR, FAR)
+        return ((observation[..., : self.observations] - self.shift) / self.scale).clamp(-FAR, FAR)
 
     def networks(self, order: Sequence[int] = (), turning: Sequence[int] = ()) -> Networks:
         """The value as it is now, as modules for a robot's planner.
@@ -122,7 +122,7 @@ class PlannedValue:
     def imagine(self, model: EnvironmentModel, buffer: Buffer, steps: int) -> dict[str, float]:
         """Takes units and bounds from all that was seen, when ``model`` has been fitted to it."""
         seen = buffer.all()
-        observation = torch.from_numpy(seen["observation"])
+        observation = torch.from_numpy(seen["observation"])[:, : self.observations]
         self.shift = observation.median(dim=0).values
         self.scale = (1.25 * (observation - self.shift).abs().mean(dim=0)).clamp_min(1e-3)
         self._count(torch.from_numpy(seen["reward"]))

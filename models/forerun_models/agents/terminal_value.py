@@ -49,7 +49,7 @@ class TerminalValue:
     """Value and policy of an agent that plans; both are those of its newest update.
 
     Args:
-        observations: O.
+        observations: O; what a model and a buffer have behind them is not seen.
         actions: A.
         settings: how they learn.
         seed: of weights, batches and noise.
@@ -65,13 +65,16 @@ class TerminalValue:
 
     def value(self, observation: Tensor, goal: Tensor | None = None) -> Tensor:
         """What can still be earned [...] from ``observation`` [..., O]; a goal is part of it."""
-        rows = observation.reshape(-1, observation.shape[-1])
+        rows = self._seen(observation)
         return self.learner.value(rows, self.learner.act(rows, None)).reshape(observation.shape[:-1])
 
     def policy(self, observation: Tensor, goal: Tensor | None = None) -> Tensor:
         """Actions [..., A] in [-1, 1] at ``observation`` [..., O]."""
-        rows = observation.reshape(-1, observation.shape[-1])
-        return self.learner.act(rows, None).reshape(*observation.shape[:-1], -1)
+        return self.learner.act(self._seen(observation), None).reshape(*observation.shape[:-1], -1)
+
+    def _seen(self, observation: Tensor) -> Tensor:
+        """[N, O]."""
+        return observation.reshape(-1, observation.shape[-1])[:, : self.observations]
 
     def networks(self, order: Sequence[int] = (), turning: Sequence[int] = ()) -> Networks:
         """Both as they are now, as modules for a robot's planner.
@@ -93,7 +96,9 @@ class TerminalValue:
         rewards, lasting = buffer.all()["reward"], 1.0 / (1.0 - self.settings.discount)
         # Where no data say otherwise, critics that learn from each other drift to what no rewards could ever sum up to.
         self.learner.possible = (min(float(rewards.min()), 0.0) * lasting, max(float(rewards.max()), 0.0) * lasting)
-        self.imagination.imagine(model, policy_of(self.learner, self._draws), buffer, length, self._numbers, self._draws)
+        policy = policy_of(self.learner, self._draws)
+        numbers, draws = self._numbers, self._draws
+        self.imagination.imagine(model, lambda rows: policy(self._seen(rows)), buffer, length, numbers, draws)
         return {"rollout/length": float(length), "rollout/cut": self.imagination.cut}
 
     def update(self, model: EnvironmentModel, buffer: Buffer, steps: int) -> dict[str, float]:
@@ -102,7 +107,8 @@ class TerminalValue:
         settings, metrics = self.settings, dict[str, float]()
         while self._updates < steps * settings.updates_per_step:
             batch = self.imagination.batch(buffer, settings.batch, settings.real_ratio.at(steps), self._numbers, "cpu")
-            metrics |= self.learner.update(batch, measure=self._updates % _MEASURE_EVERY == 0)
+            seen = {name: self._seen(batch[name]) for name in ("observation", "following")}
+            metrics |= self.learner.update(batch | seen, measure=self._updates % _MEASURE_EVERY == 0)
             self._updates += 1
         return metrics
 

@@ -1,5 +1,5 @@
-"""What is left of an agent's return when its bundle runs in the controller node, over ROS 2: in real time, or in lockstep, where
-the simulator waits for each command, so that a busy machine changes nothing."""
+"""What is left of an agent's return when its bundle runs in the controller node, over ROS 2, in lockstep: the simulator waits for
+each command, so that a busy machine changes nothing."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ SEED = 1000
 
 @dataclass(frozen=True)
 class Case:
-    """An agent that learns for ``steps`` in ``env``, with ``options`` of the environment and a ``recipe`` (its own if absent),
-    and then acts in ``real_time`` or in lockstep. ``evaluations`` while it learns."""
+    """An agent that learns for ``steps`` in ``env``, with ``options`` of the environment and a ``recipe`` (its own if absent);
+    ``evaluations`` while it learns."""
 
     env: str
     agent: str
     steps: int
     recipe: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
-    real_time: bool = False
     evaluations: int = 10
 
 
 _SINCOS = {"angles": "sincos", "history": 2}
 _NEWEST = {"angles": "sincos", "history": 1}
 CASES = {
-    "pendulum-dyna-q": Case("forerun/pendulum-balance-v0", "dyna-q", 30_000, "dyna_q_pendulum", {"history": 1}, real_time=True),
+    "pendulum-dyna-q": Case("forerun/pendulum-balance-v0", "dyna-q", 30_000, "dyna_q_pendulum", {"history": 1}),
     "pendulum-sac": Case("forerun/pendulum-balance-v0", "sac", 5_000, "sac_small", _SINCOS),
-    "pendulum-mbpo": Case("forerun/pendulum-balance-v0", "mbpo", 800, "mbpo_small", _SINCOS, evaluations=2),
-    "pendulum-dreamer": Case("forerun/pendulum-balance-v0", "dreamer", 2_000, "dreamer_fine", _NEWEST, evaluations=4),
+    "pendulum-mbpo": Case("forerun/pendulum-balance-v0", "mbpo", 800, "mbpo_small", _SINCOS, evaluations=4),
+    "pendulum-dreamer": Case("forerun/pendulum-balance-v0", "dreamer", 3_000, "dreamer_fine", _NEWEST, evaluations=6),
     "pendulum-mpc": Case("forerun/pendulum-balance-v0", "mpc", 700, "mpc_value", {"angles": "sincos"}, evaluations=2),
 }
 """Row -> what is measured."""
 
 
 def measure(options: Options) -> Measurement:
-    """A row a case and seed: the return of training's last evaluation, of the same episodes in the environment and over ROS 2."""
+    """A row a case and seed: the return of the agent that is exported, that of training's best evaluation, there, in the
+    simulator's episodes in the environment, and in the same ones over ROS 2."""
     need_ros()
     rows = [
         _row(name, CASES[name], seed, options.kept or options.work, options)
@@ -55,8 +55,8 @@ def measure(options: Options) -> Measurement:
 
 def _row(name: str, case: Case, seed: int, folder: Path, options: Options) -> Row:
     from forerun import lockstep
-    from forerun.deployment import deploy, in_environment, kept, setting_of
-    from forerun.domains import own_domain
+    from forerun.deployment import in_environment, kept, setting_of
+    from forerun_models.agents.best import best_of
     from forerun_models.agents.learn import learn, load_learned
     from forerun_models.export.agents import export_run
 
@@ -78,23 +78,22 @@ def _row(name: str, case: Case, seed: int, folder: Path, options: Options) -> Ro
     setting = setting_of(bundle, seed=SEED)
     options.note(f"deployment: {name}, seed {seed}, over ROS 2")
     said = options.work / f"{name}-{seed}.ros"
-    if case.real_time:
-        with own_domain():
-            episodes = deploy(bundle, setting, EPISODES, said)
-    else:
-        episodes = lockstep.deploy(bundle, setting, EPISODES, said)
-    about, agent = load_learned(run)
+    episodes = lockstep.deploy(bundle, setting, EPISODES, said)
+    about, agent = load_learned(run, best=True)
     numbers = [int(episode.seed) for episode in episodes if episode.seed is not None]
     # What plans in the bundle is another model than the agent's own, so that the episodes would not be those of the same agent.
     same = None if case.agent == "mpc" else float(np.mean(in_environment(agent, about, setting, numbers)))
     reached = float(np.mean([episode.total for episode in episodes]))
-    trained = learned.rows[-1]["eval_return_mean"]
+    exported = best_of(learned.rows)
+    trained = exported["eval_return_mean"]
     return {
         "case": name,
         "env": case.env,
         "agent": case.agent,
         "seed": seed,
         "env_steps": case.steps,
+        "exported_after": int(exported["env_steps"]),
+        "return_last": round(learned.rows[-1]["eval_return_mean"], 3),
         "return_training": round(trained, 3),
         "return_environment": "" if same is None else round(same, 3),
         "return_ros": round(reached, 3),
@@ -102,5 +101,5 @@ def _row(name: str, case: Case, seed: int, folder: Path, options: Options) -> Ro
         "kept_of_environment": "" if same is None else round(kept(same, reached), 3),
         "successes_ros": sum(bool(episode.success) for episode in episodes),
         "episodes": EPISODES,
-        "pace": "real time" if case.real_time else "lockstep",
+        "pace": "lockstep",
     }
