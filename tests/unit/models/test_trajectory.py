@@ -146,7 +146,8 @@ def decide(state: list[float], **given: float) -> np.ndarray:
 
 def test_bundle_swings_the_pendulum_up_and_holds_it(tmp_path: Path) -> None:
     spec, model = pendulum()
-    rows = np.zeros((40, 3), np.float32)
+    # All the way round, at all speeds: no plan leads beyond.
+    rows = np.random.default_rng(0).uniform(-1.0, 1.0, (400, 3)).astype(np.float32) * np.array([math.pi, 10.0, 1.0], np.float32)
     export_bundle(
         tmp_path / "bundle",
         model,
