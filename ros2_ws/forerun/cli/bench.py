@@ -114,7 +114,8 @@ def command(
     variants, an hour, and fewdata on a part of its logs; transfer fine-tunes on foreign robots, a quarter of an hour a robot and
     seed; arms lets an arm of slow servos follow a moving posture, minutes a seed; efficiency lets mpc learn in dm_control,
     minutes a task and seed; realaigym plays acrobot and pendubot, ten minutes a seed; live runs the live loop for ten minutes of
-    a robot's time. all leaves out what is not on this machine, and says so.
+    a robot's time, and through a change of the robot (--only change), a quarter of an hour. all leaves out what is not on this
+    machine, and says so.
 
     \b
     Example:
