@@ -1,38 +1,27 @@
 """What an agent's return in training is worth on the robot: its bundle in the controller node, over ROS 2, against the simulator.
 
-The simulator is the one that the agent learned in; between them lie processes, messages, the control grid and real time.
+The simulator is the one that the agent learned in; between them lie processes, messages and the control grid
+(``forerun.lockstep``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from forerun.demo.measure import score, trials_of
-from forerun.demo.processes import NodeProcess
+from forerun.demo.measure import score
 from forerun.report import Episode
 from forerun_models.agents.base import Agent
 from forerun_models.agents.environment import make_environment
 from forerun_models.agents.evaluate import play
 from forerun_models.agents.folder import About
 from forerun_models.bundle import load
-from forerun_sim.errors import ForerunError
 from forerun_sim.spec import load_robot
 from forerun_sim.tasks import TaskFunction
 from forerun_sim.trial import Trial
-
-if TYPE_CHECKING:
-    from forerun.nodes.conductor import Conductor
-
-_PRIORITY = 20
-_MARGIN = 0.3
-"""Seconds that an episode runs longer than is counted, so that the recorded trial has all of it."""
-_TOPICS = ("joint_states", "commands", "trial")
 
 
 @dataclass(frozen=True)
@@ -47,79 +36,10 @@ class Setting:
     seed: int = 0
 
 
-def deploy(
-    bundle: Path, setting: Setting, episodes: int, folder: Path, say: Callable[[str], None] = lambda text: None
-) -> list[Episode]:
-    """Plays ``episodes`` in real time, with simulator, controller and recorder as processes of their own.
-
-    Args:
-        bundle: of an agent for the setting's robot.
-        setting: the robot.
-        episodes: at least one.
-        folder: for logs and the bag.
-        say: told of each episode.
-
-    Raises:
-        ForerunError: a node died or did not answer; the message has the end of its log.
-    """
-    robot, bag = load_robot(setting.robot), folder / "bag"
-    plant = {"robot": setting.robot, "task": setting.task, "engine": setting.engine, "randomize": setting.randomize}
-    plant |= {"seed": setting.seed, "realtime_priority": _PRIORITY - 5}
-    control = {"bundle": str(bundle.resolve()), "seed": setting.seed, "realtime_priority": _PRIORITY}
-    with rig(plant, control, {"uri": str(bag), "robot": setting.robot, "topics": list(_TOPICS)}, folder / "logs") as nodes:
-        ids = []
-        for number in range(episodes):
-            ids.append(nodes.conductor.next_episode())
-            nodes.conductor.wait(setting.duration + _MARGIN, nodes.check)
-            say(f"episode {number + 1} of {episodes}: {nodes.conductor.status.get('message', '')}")
-        # The last trial ends here, as every other one does: with the beginning of another.
-        nodes.conductor.next_episode()
-        nodes.conductor.transition("deactivate")
-    return judged(trials_of(bag, robot, ids), setting)
-
-
 def judged(trials: Sequence[Trial], setting: Setting) -> list[Episode]:
     """The trials with their rewards until the task ends them."""
     task = TaskFunction(load_robot(setting.robot), setting.task)
     return [_until_its_end(score(trial, task, setting.duration), task) for trial in trials]
-
-
-@dataclass(frozen=True)
-class Rig:
-    """Nodes at work, who drives them, and what raises ForerunError where one of them has died."""
-
-    conductor: Conductor
-    check: Callable[[], None]
-
-
-@contextmanager
-def rig(plant: dict[str, Any], control: dict[str, Any], record: dict[str, Any], logs: Path) -> Iterator[Rig]:
-    """Simulator, controller and recorder with these parameters as processes of their own, the controller active, the recorder
-    listening.
-
-    Raises:
-        ForerunError: a node died or did not answer; the message has the end of its log.
-    """
-    from forerun.nodes.conductor import Conductor
-
-    with ExitStack() as stack:
-        simulator = stack.enter_context(NodeProcess("simulator", logs, plant))
-        conductor = stack.enter_context(Conductor())
-        controller = stack.enter_context(NodeProcess("controller", logs, control))
-        recorder = stack.enter_context(NodeProcess("recorder", logs, record))
-
-        def check() -> None:
-            for node in (simulator, controller, recorder):
-                node.check()
-
-        try:
-            conductor.transition("configure")
-            conductor.wait_for_listeners(record["topics"], 2)
-            conductor.transition("activate")
-            yield Rig(conductor, check)
-        except ForerunError as error:
-            check()
-            raise ForerunError(f"{error}\nend of the controller's log:\n{controller.tail()}") from error
 
 
 def _until_its_end(episode: Episode, task: TaskFunction) -> Episode:

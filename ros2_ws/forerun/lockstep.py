@@ -6,13 +6,16 @@ and the episode's number alone, however busy the machine is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from forerun.bags import load_trials
 from forerun.control.agent import BundlePolicy, drive
-from forerun.deployment import Setting, judged, rig
+from forerun.demo.processes import NodeProcess
+from forerun.deployment import Setting, judged
 from forerun.domains import own_domain
 from forerun.report import Episode
 from forerun_models.bundle import Bundle, load
@@ -21,6 +24,9 @@ from forerun_sim.errors import ForerunError
 from forerun_sim.plant import Plant
 from forerun_sim.spec import load_robot
 from forerun_sim.trial import Trial
+
+if TYPE_CHECKING:
+    from forerun.nodes.conductor import Conductor
 
 ANSWERS = "controller/command_stamped"
 """Commands with the stamps of the states that they answer: simulated time is all that counts here."""
@@ -61,17 +67,16 @@ def play(
     """
     spec = load_robot(setting.robot)
     bag, states = folder / "bag", spec.topics.joint_states
-    plant = {"robot": setting.robot, "task": setting.task, "engine": setting.engine, "lockstep": True}
-    plant["randomize"] = setting.randomize
+    plant = {"robot": setting.robot, "task": setting.task, "engine": setting.engine, "randomize": setting.randomize}
     seconds = round(setting.seconds / spec.control.period) * spec.control.period
     plant |= {"seed": setting.seed, "episode": setting.first, "episode_seconds": seconds}
     plant |= {"changes": str(setting.changes.resolve())} if setting.changes is not None else {}
-    control = {"bundle": str(bundle.resolve()), "seed": setting.seed, "lockstep": True}
+    control = {"bundle": str(bundle.resolve()), "seed": setting.seed}
     record = {"uri": str(bag), "robot": setting.robot, "topics": [states, ANSWERS, "trial"]}
     ids = []
     with own_domain(), rig(plant, control, record, folder / "logs") as nodes:
         for number in range(setting.episodes):
-            ids.append(nodes.conductor.play(ANSWERS, seconds - 0.5 * spec.control.period, first=number == 0, check=nodes.check))
+            ids.append(nodes.conductor.play(seconds - 0.5 * spec.control.period, first=number == 0, check=nodes.check))
             said(number + 1)
         nodes.conductor.wait(1.0, nodes.check)  # the recorder may be behind
         nodes.conductor.transition("deactivate")
@@ -79,7 +84,7 @@ def play(
 
 
 def deploy(bundle: Path, setting: Setting, episodes: int, folder: Path) -> list[Episode]:
-    """As ``forerun.deployment.deploy``, but in lockstep, from episode 0 on: the returns do not depend on the machine.
+    """Plays the ``episodes`` of a ``setting`` from number 0 on, on the plants of its training.
 
     Raises:
         ForerunError: as ``play``.
@@ -128,3 +133,43 @@ def recorded(bag: Path, setting: Lockstep, ids: Sequence[str]) -> list[Trial]:
     if short:
         raise ForerunError(f"{bag}: trials that were not recorded whole: {', '.join(short)}")
     return [found[name].part(0, rows) for name in ids]
+
+
+@dataclass(frozen=True)
+class Rig:
+    """Nodes at work, who drives them, and what raises ForerunError where one of them has died."""
+
+    conductor: Conductor
+    check: Callable[[], None]
+
+
+@contextmanager
+def rig(plant: dict[str, Any], control: dict[str, Any], record: dict[str, Any], logs: Path) -> Iterator[Rig]:
+    """Simulator, controller and recorder with these parameters, and in lockstep, as processes of their own: the controller
+    active, the recorder listening.
+
+    Raises:
+        ForerunError: a node died or did not answer; the message has the end of its log.
+    """
+    from forerun.nodes.conductor import Conductor
+
+    with ExitStack() as stack:
+        simulator = stack.enter_context(NodeProcess("simulator", logs, {**plant, "lockstep": True}))
+        conductor = stack.enter_context(Conductor())
+        controller = stack.enter_context(NodeProcess("controller", logs, {**control, "lockstep": True}))
+        recorder = stack.enter_context(NodeProcess("recorder", logs, record))
+
+        def check() -> None:
+            for node in (simulator, controller, recorder):
+                node.check()
+
+        try:
+            conductor.transition("configure")
+            conductor.listen(ANSWERS)
+            conductor.wait_for_listeners(record["topics"], 2)
+            conductor.wait_for_listeners([ANSWERS], 3)  # simulator, recorder and conductor
+            conductor.transition("activate")
+            yield Rig(conductor, check)
+        except ForerunError as error:
+            check()
+            raise ForerunError(f"{error}\nend of the controller's log:\n{controller.tail()}") from error

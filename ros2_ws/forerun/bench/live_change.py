@@ -17,9 +17,8 @@ import yaml
 from forerun.bench.records import Row
 from forerun.demo.measure import score
 from forerun.demo.processes import NodeProcess
-from forerun.deployment import rig
 from forerun.domains import own_domain
-from forerun.lockstep import ANSWERS, Lockstep, alone, recorded
+from forerun.lockstep import ANSWERS, Lockstep, alone, recorded, rig
 from forerun_models.bundle import load
 from forerun_sim.files import write_file
 from forerun_sim.spec import load_robot
@@ -97,14 +96,13 @@ def _lived(
     """The bag, the episodes' trials, and what controller and trainer said after each of them."""
     spec = load_robot(setting.robot)
     seconds = round(setting.seconds / spec.control.period) * spec.control.period
-    plant = {"robot": setting.robot, "task": setting.task, "engine": setting.engine, "lockstep": True, "randomize": False}
+    plant = {"robot": setting.robot, "task": setting.task, "engine": setting.engine, "randomize": False}
     plant |= {"seed": setting.seed, "episode": setting.first, "episode_seconds": seconds, "changes": str(setting.changes)}
-    control = {"bundle": str(life.bundle.resolve()), "seed": setting.seed, "lockstep": True}
+    control = {"bundle": str(life.bundle.resolve()), "seed": setting.seed}
     learn = {"bundle": control["bundle"], "folder": str(folder / "learning"), "command_stamped": ANSWERS, "seed": setting.seed}
     record = {"uri": str(folder / "bag"), "robot": setting.robot, "topics": [spec.topics.joint_states, ANSWERS, "trial"]}
     ids: list[str] = []
     ran: list[dict[str, str]] = []
-    listened = [spec.topics.joint_states, ANSWERS]
     with (
         own_domain(),
         NodeProcess("trainer", folder / "logs", {**learn, **LEARN, **(life.learn or {})}) as trainer,
@@ -116,10 +114,11 @@ def _lived(
             nodes.check()
             trainer.check()
 
-        conductor.wait_for_listeners(listened, 3)
+        conductor.wait_for_listeners([spec.topics.joint_states], 3)
+        conductor.wait_for_listeners([ANSWERS], 4)
         for number in range(setting.episodes):
             note(f"live: episode {number + 1} of {setting.episodes}: {conductor.learning.get('last verdict', '')[:60]}")
-            ids.append(conductor.play(ANSWERS, seconds - 0.5 * spec.control.period, first=number == 0, check=check))
+            ids.append(conductor.play(seconds - 0.5 * spec.control.period, first=number == 0, check=check))
             _settle(conductor, check)
             ran.append({**conductor.learning, **conductor.status})
         conductor.transition("deactivate")

@@ -24,7 +24,8 @@ from forerun.nodes import qos
 from forerun.nodes.transport import without_shared_memory
 from forerun_sim.errors import ForerunError
 
-_TIMEOUT = 30.0
+_TIMEOUT = 60.0
+"""Seconds; twenty times what nodes need to start on a machine that does nothing else."""
 _SHADOW = 60.0
 """Seconds in which an announced bundle is loaded and tried; longer than the controller's patience with it."""
 _TRANSITIONS = {
@@ -95,18 +96,25 @@ class Conductor:
         self._call("reset", Trigger.Request())
         return str(self._trial["id"])
 
-    def play(self, answers: str, seconds: float, *, first: bool, patience: float = 1200.0, check: Callable[[], None]) -> str:
+    def listen(self, answers: str) -> None:
+        """Hears the controller's ``answers``, a topic; before it is active, as the last one of an episode comes but once.
+
+        Raises:
+            ForerunError: nobody publishes them.
+        """
+        self._clock = self._node.create_subscription(JointState, answers, self._on_answer, qos.STAMPED)
+        self.wait_until(lambda: self._clock.get_publisher_count() > 0, _TIMEOUT, f"nobody publishes {answers}")
+
+    def play(self, seconds: float, *, first: bool, patience: float = 1200.0, check: Callable[[], None]) -> str:
         """Plays an episode of a simulator in lockstep that waits after ``seconds`` simulated ones, and returns the trial's id.
+        The controller's answers, which have the states' stamps, must be listened to.
 
         Args:
-            answers: topic of the controller's answers, which have the states' stamps.
             seconds: how long it lasts, at most the simulator's ``episode_seconds``.
             first: the episode under way is meant, not the next one, before which the controller forgets the last one.
             patience: seconds that it may take.
             check: may raise what ends the waiting.
         """
-        if self._clock is None:
-            self._clock = self._node.create_subscription(JointState, answers, self._on_answer, qos.STAMPED)
         if not first:
             before = self._trial.get("id")
             self._call("reset", Trigger.Request())

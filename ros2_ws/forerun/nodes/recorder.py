@@ -15,6 +15,7 @@ from typing import Any
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability
 
@@ -60,13 +61,21 @@ class RecorderNode(Node):  # type: ignore[misc]
             raise InputError("parameter 'topics' is empty; name the topics to record")
         self.exit_code: int | None = None
         self._waiting = [self.resolve_topic_name(name) for name in values["topics"]]
+        self._heard: list[Subscription] = []
         self._writer = StreamWriter(values["uri"], robot=values["robot"] or None, simulated=values["simulated"] or None)
         self.create_timer(_LOOK_EVERY, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._look()
         self.get_logger().info(f"recording {', '.join(self._waiting) or 'all topics'} to {values['uri']}")
 
     def close(self) -> None:
-        """Closes the bag."""
+        """Closes the bag, with all that has arrived so far: on a busy machine the recorder may be behind."""
+        for subscription in self._heard:
+            for _ in range(_DEPTH):  # no more: somebody may go on publishing
+                with subscription.handle:
+                    arrived = subscription.handle.take_message(subscription.msg_type, subscription.raw)
+                if arrived is None:
+                    break
+                subscription.callback(*arrived)
         count = self._writer.count
         self._writer.close()
         self.get_logger().info(f"{self._writer.path}: {count} messages")
@@ -94,7 +103,7 @@ class RecorderNode(Node):  # type: ignore[misc]
         def write(data: bytes, info: dict[str, int]) -> None:
             self._guarded(lambda: self._writer.write_raw(topic, kind, self._received(info), data))
 
-        self.create_subscription(message_type, topic, write, offer.subscribe, raw=True)
+        self._heard.append(self.create_subscription(message_type, topic, write, offer.subscribe, raw=True))
         self.get_logger().info(f"recording {topic} ({kind})")
 
     def _received(self, info: dict[str, int]) -> int:
