@@ -19,7 +19,7 @@ SEED = 1000
 @dataclass(frozen=True)
 class Case:
     """An agent that learns for ``steps`` in ``env``, with ``options`` of the environment and a ``recipe`` (its own if absent);
-    ``evaluations`` while it learns."""
+    ``evaluations`` of ``judged`` episodes each while it learns."""
 
     env: str
     agent: str
@@ -27,6 +27,7 @@ class Case:
     recipe: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     evaluations: int = 10
+    judged: int = EPISODES
 
 
 _SINCOS = {"angles": "sincos", "history": 2}
@@ -35,7 +36,7 @@ CASES = {
     "pendulum-dyna-q": Case("forerun/pendulum-balance-v0", "dyna-q", 30_000, "dyna_q_pendulum", {"history": 1}),
     "pendulum-sac": Case("forerun/pendulum-balance-v0", "sac", 5_000, "sac_small", _SINCOS),
     "pendulum-mbpo": Case("forerun/pendulum-balance-v0", "mbpo", 800, "mbpo_small", _SINCOS, evaluations=4),
-    "pendulum-dreamer": Case("forerun/pendulum-balance-v0", "dreamer", 3_000, "dreamer_fine", _NEWEST, evaluations=6),
+    "pendulum-dreamer": Case("forerun/pendulum-balance-v0", "dreamer", 4_500, "dreamer_fine", _NEWEST, evaluations=9, judged=20),
     "pendulum-mpc": Case("forerun/pendulum-balance-v0", "mpc", 700, "mpc_value", {"angles": "sincos"}, evaluations=2),
 }
 """Row -> what is measured."""
@@ -71,6 +72,7 @@ def _row(name: str, case: Case, seed: int, folder: Path, options: Options) -> Ro
         recipe=case.recipe,
         options=case.options,
         eval_every=max(1, case.steps // case.evaluations),
+        eval_episodes=case.judged,
         resume=True,
         tensorboard=False,
     )
@@ -92,6 +94,7 @@ def _row(name: str, case: Case, seed: int, folder: Path, options: Options) -> Ro
         "agent": case.agent,
         "seed": seed,
         "env_steps": case.steps,
+        "eval_episodes": case.judged,
         "exported_after": int(exported["env_steps"]),
         "return_last": round(learned.rows[-1]["eval_return_mean"], 3),
         "return_training": round(trained, 3),
