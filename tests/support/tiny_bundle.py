@@ -57,8 +57,11 @@ class Body:
     def manifest(self, horizon: int) -> Manifest:
         """The content of bundle.json."""
         values = self._nominal(horizon) | self.overrides
-        vectors = {name for name, value in self._nominal(horizon).items() if isinstance(value, np.ndarray)}
-        return Manifest(**{name: np.asarray(value, float) if name in vectors else value for name, value in values.items()})
+        vectors = {name: value.shape for name, value in self._nominal(horizon).items() if isinstance(value, np.ndarray)}
+        values |= {name: np.asarray(values[name], float) for name in vectors}
+        return Manifest(
+            **values | {name: np.broadcast_to(values[name], vectors[name]) for name in vectors if not values[name].ndim}
+        )
 
     def _nominal(self, horizon: int) -> dict[str, Any]:
         joints, actions = len(self.joints), len(self.actions)
@@ -82,7 +85,7 @@ class Body:
             "command_rate": self.overrides.get("rate", 50.0),
             "command_delay": 0.0,
             "safe_action": "zero",
-            "damp_gain": 0.0,
+            "damp_gain": np.zeros(actions),
             "stale_after": 0.1,
             "max_misses": 5,
             "velocity_margin": 1.2,

@@ -34,10 +34,10 @@ class Manifest:
     """The content of bundle.json, SI units, joint order of robot.yaml.
 
     ``position_lower/upper``, ``velocity_limit`` and ``deceleration`` are per joint [J] (inf or nan where unknown);
-    ``command_lower/upper`` and ``slew`` [1/s] per action [A] (slew inf where unlimited). ``carry`` gives the shape and the
-    initial value of each tensor that ``act.onnx`` hands to its next call. ``links`` is the robot's kinematic tree, empty for
-    robots without a URDF. ``files`` maps a relative path to its sha256. ``calibration`` sets the model's variances right; bundles
-    without one report them as they are. ``ground`` knows where the model has been.
+    ``command_lower/upper``, ``slew`` [1/s] and ``damp_gain`` per action [A] (slew inf where unlimited). ``carry`` gives the shape
+    and the initial value of each tensor that ``act.onnx`` hands to its next call. ``links`` is the robot's kinematic tree, empty
+    for robots without a URDF. ``files`` maps a relative path to its sha256. ``calibration`` sets the model's variances right;
+    bundles without one report them as they are. ``ground`` knows where the model has been.
     """
 
     robot: str
@@ -59,7 +59,7 @@ class Manifest:
     command_rate: float
     command_delay: float
     safe_action: str
-    damp_gain: float
+    damp_gain: Vector
     stale_after: float
     max_misses: int
     velocity_margin: float
@@ -141,7 +141,7 @@ class Manifest:
         ]
         safety = {
             "action": self.safe_action,
-            "damp_gain": self.damp_gain,
+            "damp_gain": self.damp_gain.tolist(),
             "stale_after": self.stale_after,
             "max_misses": self.max_misses,
             "velocity_margin": self.velocity_margin,
@@ -233,7 +233,8 @@ class Manifest:
             command_rate=float(content["command_rate"]),
             command_delay=float(content["command_delay"]),
             safe_action=str(safety["action"]),
-            damp_gain=float(safety["damp_gain"]),
+            # One number for all in bundles of before.
+            damp_gain=_vector(np.broadcast_to(safety["damp_gain"], len(content["actions"]))),
             stale_after=float(safety["stale_after"]),
             max_misses=int(safety["max_misses"]),
             velocity_margin=float(safety["velocity_margin"]),
@@ -281,7 +282,10 @@ class Manifest:
             (1 <= self.history <= 1024 and 1 <= self.horizon <= 4096, "history or horizon out of range"),
             (0 <= self.noise_size <= 10_000_000, "noise out of range"),
             (0 < self.stale_after < math.inf and self.max_misses >= 1, "safety.stale_after and max_misses must be above 0"),
-            (0 <= self.damp_gain < math.inf and 0 < self.velocity_margin < math.inf, "safety gains must be finite and positive"),
+            (
+                bool((self.damp_gain >= 0).all() and np.isfinite(self.damp_gain).all()) and 0 < self.velocity_margin < math.inf,
+                "safety gains must be finite and positive",
+            ),
             (not (self.deceleration <= 0).any(), "safety.deceleration must be above 0, or unknown"),
             (1 < self.rate * self.command_timeout < math.inf, "safety.command_timeout must exceed the control period"),
             (0 <= self.disagreement_factor < math.inf, "safety.disagreement_factor must be finite and not negative"),

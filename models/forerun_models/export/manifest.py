@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from forerun_models.bundle import CAUSES, Calibration, Ground, Manifest
+from forerun_sim.actuators import per_joint
 from forerun_sim.spec import RobotSpec
 from forerun_sim.urdf import robot_urdf
 
@@ -57,7 +58,7 @@ def manifest_of(
         command_rate=robot.control.command_rate or robot.control.rate,
         command_delay=robot.control.command_delay,
         safe_action=safety.action,
-        damp_gain=safety.damp_gain,
+        damp_gain=np.array([*per_joint(safety.damp_gain, robot.actuated).values()]),
         stale_after=safety.stale_after,
         max_misses=safety.max_misses,
         velocity_margin=safety.velocity_margin,

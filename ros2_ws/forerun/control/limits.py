@@ -61,6 +61,7 @@ class Limits:
         deceleration: [J] what the joint can brake with at least (nan: unknown, no braking distance).
         slew: [A] largest change of the command per second (inf where none).
         acting: [A] index of the joint that each action drives.
+        damp_gain: [A] effort per velocity of the safe action ``damp``.
         max_disagreement: what the bundle itself allows (inf: anything); its models' own yardstick.
         disagreement_bound: what the parameters allow (inf: anything).
         latching: the causes (``stale``, ``misses``, ``disagreement``) whose stop lasts until a reset.
@@ -81,7 +82,7 @@ class Limits:
     slew: Vector
     acting: NDArray[np.intp]
     safe_action: str
-    damp_gain: float
+    damp_gain: Vector
     stale_after: float
     max_misses: int
     max_disagreeing: int

@@ -57,7 +57,7 @@ def safe_target(limits: Limits, last: Vector | None, velocity: Vector | None) ->
     target = np.zeros(len(limits.actions))
     if limits.safe_action == "damp" and velocity is not None:
         effort = np.array([kind == "effort" for kind in limits.interfaces])
-        target[effort] = -limits.damp_gain * velocity[limits.acting[effort]]
+        target[effort] = -limits.damp_gain[effort] * velocity[limits.acting[effort]]
     if last is not None:
         target[held] = last[held]
     return np.clip(target, limits.command_lower, limits.command_upper)

@@ -13,6 +13,7 @@ from forerun_sim.authoring.guess import (
     Drives,
     Load,
     ample_effort,
+    damp_gains,
     drives,
     effort_guess,
     gains,
@@ -30,6 +31,7 @@ from forerun_sim.urdf import Urdf, UrdfJoint
 from forerun_sim.urdf_checks import inertia_about
 
 _RATE, _PHYSICS = 50, 1000
+_WHOLE_ARM = 6
 _CROSSING = 2.0
 """Seconds from one position limit to the other that a first task takes at least, where commands are velocities."""
 _UNITS = {"prismatic": ("m", "N"), "revolute": ("rad", "N m"), "continuous": ("rad", "N m")}
@@ -182,9 +184,17 @@ class Draft:
             note = self._note("actuators", "gains of the servos, from the inertia that they move")
             lines += [f"  stiffness: {_mapping(stiffness)} # N m/rad or N/m; {note}"] if stiffness else []
             lines.append(f"  damping: {_mapping({name: pair[1] for name, pair in found.items()})} # N m s/rad or N s/m; {note}")
-        if self.base == "fixed" and servos and "velocity" in servos.values():
-            lines.append(f"  gravity_compensation: true # {GUESS}: controllers of arms do so")
+        if self._weightless():
+            note = self._note("actuators", "the robot itself balances its weight, as controllers of arms do; else false")
+            lines.append(f"  gravity_compensation: true # {note}")
         return "\n".join(lines) + "\n"
+
+    def _weightless(self) -> bool:
+        """Whether the robot's own controller may be taken to balance its weight: where it follows velocities, and where it is an
+        arm of six joints or more, whose torque interfaces do so."""
+        kinds = set(self._drives.interface.values())
+        whole_arm = kinds == {"effort"} and len(tip(self.urdf, self._drives.interface)[1]) >= _WHOLE_ARM
+        return self.base == "fixed" and ("velocity" in kinds or whole_arm) and not self._looks_mobile()
 
     def _held(self, name: str) -> Load:
         """What the drive of a joint holds; legs and wheels also carry the body, on a lever of a tenth of a metre, by fours."""
@@ -223,9 +233,10 @@ class Draft:
         if kinds == {"position"}:
             lines.append("  action: hold # the commanded position")
         elif kinds == {"effort"}:
-            gain = min(self._efforts[name] / self._velocities[name] for name in self._drives.interface)
+            found = damp_gains(self.urdf, self._drives.interface, _RATE)
+            note = self._note("safety", "damp_gain: as strong as this rate of commands bears")
             lines.append("  action: damp # an arm sinks slowly; an arm that must not sink needs a brake")
-            lines.append(f"  damp_gain: {rounded(0.5 * gain):g} # N m s/rad or N s/m; {GUESS}: half the effort at full speed")
+            lines.append(f"  damp_gain: {_mapping(found)} # N m s/rad or N s/m; {note}")
         else:
             lines.append("  action: zero # effort and velocity 0")
         lines += [
@@ -268,13 +279,18 @@ class Draft:
         """Drives are often much stronger, and faster, than a task needs; then trials and plans whirl the robot about."""
         wanted, said = {}, set()
         for name, kind in self._drives.interface.items():
-            speed, limits = self._velocities[name], position_limits(self.urdf.joints[name])
+            joint, most = self.urdf.joints[name], self._velocities[name]
+            limits = position_limits(joint)
+            speed = most if limits is None else min(most, (limits[1] - limits[0]) / _CROSSING)
+            why = f"from limit to limit in {_CROSSING:g} s"
             if kind == "effort" and self.base == "fixed":
-                enough, most = ample_effort(self._loads[name], speed), self._efforts[name]
-                why = "2.5 times the weight, and full speed in a quarter of a second"
+                load, light = self._loads[name], self._weightless()
+                most = self._efforts[name]
+                against = joint.damping * speed + joint.friction
+                enough = rounded(ample_effort(Load(load.inertia, 0.0) if light else load, speed) + against)
+                why += ", reached within a quarter of a second" + ("" if light else ", and 2.5 times the weight")
             elif kind == "velocity" and limits is not None:
-                enough, most = rounded((limits[1] - limits[0]) / _CROSSING), speed
-                why = f"from limit to limit in {_CROSSING:g} s"
+                enough = rounded(speed)
             else:
                 continue
             if 0.0 < enough < most:

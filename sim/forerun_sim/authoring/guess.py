@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
 import numpy as np
+from numpy.typing import NDArray
 
+from forerun_sim.authoring.inertia import mass_matrices
 from forerun_sim.kinematics import Kinematics
 from forerun_sim.urdf import Urdf, UrdfJoint
-from forerun_sim.urdf_checks import principal_moments
+
+Array = NDArray[np.float64]
 
 GRAVITY = 9.81
 GENTLE = 0.25
 """Seconds to full speed that a first task allows."""
+_POSTURES = 64
+_DAMPED = 0.3
+"""Share of its speed that a joint may lose a period in a stop. Two periods of delay bear .62, three .45."""
 _FINGER = re.compile(r"finger|gripper|jaw|knuckle", re.IGNORECASE)
 _INTERFACES = ("effort", "velocity", "position")
 
 
 @dataclass(frozen=True)
 class Load:
-    """What a joint moves, with the others at 0: ``inertia`` [kg m^2 or kg] about its axis, and the ``weight`` [N m or N] that it
-    may have to hold, stretched out."""
+    """What a joint moves at most: ``inertia`` [kg m^2 or kg] about its axis, and the ``weight`` [N m or N] that it may have to
+    hold, stretched out."""
 
     inertia: float
     weight: float
@@ -41,25 +48,25 @@ class Drives:
 def loads(urdf: Urdf) -> dict[str, Load]:
     """The load of each joint that moves."""
     kinematics, zeros = Kinematics(urdf.frames(urdf.movable)), np.zeros(len(urdf.movable))
+    inertias = np.diagonal(mass_matrices(urdf, urdf.movable, _postures(urdf)), axis1=1, axis2=2).max(axis=0)
     found = {}
-    for name in urdf.movable:
+    for name, inertia in zip(urdf.movable, inertias, strict=True):
         joint = urdf.joints[name]
         origin = kinematics.point(np, zeros, joint.child)
-        axis = kinematics.point(np, zeros, joint.child, joint.axis) - origin
-        inertia = weight = 0.0
+        weight = 0.0
         for link in urdf.links.values():
-            if joint not in urdf.branch(link.name):
-                continue
-            arm = kinematics.point(np, zeros, link.name, link.com) - origin
-            if joint.type == "prismatic":
-                inertia += link.mass
-                weight += GRAVITY * link.mass
-            else:
-                own = float(np.mean(principal_moments(link)))
-                inertia += own + link.mass * float(np.sum(np.cross(axis, arm) ** 2))
-                weight += GRAVITY * link.mass * float(np.linalg.norm(arm))
-        found[name] = Load(inertia, weight)
+            if joint in urdf.branch(link.name):
+                arm = kinematics.point(np, zeros, link.name, link.com) - origin
+                weight += GRAVITY * link.mass * (1.0 if joint.type == "prismatic" else float(np.linalg.norm(arm)))
+        found[name] = Load(float(inertia), weight)
     return found
+
+
+def _postures(urdf: Urdf) -> Array:
+    """[N, J] drawn within the limits of the joints that move, the first at 0."""
+    limits = np.array([position_limits(urdf.joints[name]) or (-math.pi, math.pi) for name in urdf.movable]).reshape(-1, 2)
+    drawn = np.random.default_rng(0).uniform(limits[:, 0], limits[:, 1], (_POSTURES, len(limits)))
+    return np.concatenate([np.zeros((1, len(limits))), drawn])
 
 
 def drives(urdf: Urdf, tree: ElementTree.Element, interface: str | None) -> Drives:
@@ -130,8 +137,8 @@ def effort_guess(load: Load) -> float:
 
 
 def ample_effort(load: Load, velocity: float) -> float:
-    """Effort [N m or N] that is enough for anything gentle: 2.5 times the weight, and full ``velocity`` within ``GENTLE``."""
-    return rounded(2.5 * load.weight + load.inertia * velocity / GENTLE)
+    """Effort [N m or N] that is enough for anything gentle: 2.5 times the weight, and ``velocity`` within ``GENTLE``."""
+    return 2.5 * load.weight + load.inertia * velocity / GENTLE
 
 
 def velocity_guess(joint: UrdfJoint) -> float:
@@ -147,6 +154,23 @@ def gains(load: Load, interface: str, velocity: float) -> tuple[float, float]:
         return 0.0, rounded(max(inertia / 0.05, load.weight / (0.1 * velocity)))
     stiffness = max(inertia * (2.0 * math.pi * 2.5) ** 2, load.weight / 0.05)
     return rounded(stiffness), rounded(1.4 * math.sqrt(stiffness * inertia))
+
+
+def damp_gains(urdf: Urdf, driven: Collection[str], rate: float) -> dict[str, float]:
+    """Effort per velocity [N m s/rad or N s/m] with which a stop damps each of ``driven``, as large as commands at ``rate`` [Hz]
+    bear in any posture.
+
+    A command holds for a control period, and acts late. Damping that is too strong for what a joint moves then overshoots, more
+    with every period: a stop would shake the robot instead of bringing it to rest.
+    """
+    names = urdf.movable
+    inverse = np.linalg.inv(mass_matrices(urdf, names, _postures(urdf)))
+    # What a joint moves while all others are free to give way; all of them together can overshoot sooner.
+    moved = 1.0 / np.diagonal(inverse, axis1=1, axis2=2).max(axis=0)
+    damped = np.array([name in driven for name in names])
+    together = np.linalg.eigvals(inverse @ np.diag(np.where(damped, moved, 0.0))).real.max()
+    gains = moved * (_DAMPED * rate / float(together))
+    return {name: rounded(float(gains[names.index(name)])) for name in driven}
 
 
 def tip(urdf: Urdf, driven: dict[str, str]) -> tuple[str, tuple[str, ...]]:

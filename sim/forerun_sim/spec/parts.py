@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from forerun_sim.spec.base import Interval, NonNegative, Positive, Strict
+from forerun_sim.spec.base import Interval, NonNegative, NumberPerName, Positive, Strict
 
 
 class Joint(Strict):
@@ -107,7 +107,8 @@ Recovery = Literal["resume", "latch"]
 
 class Safety(Strict):
     """What the controller does when it must not plan on. ``action``: ``zero`` effort or velocity, ``hold`` the commanded
-    position, ``damp`` (effort = -damp_gain * dq, within limits). A state older than ``stale_after`` [s] is never used; after
+    position, ``damp`` (effort = -damp_gain * dq, within limits; one gain, or one per joint: a joint of small inertia swings
+    if it is above inertia times control rate). A state older than ``stale_after`` [s] is never used; after
     ``max_misses`` ticks in a row without a plan the robot stops. A plan whose disagreement exceeds ``disagreement_factor`` times
     the bundle's threshold (that 99 % of held-out data stay below; 0: no limit) is not executed, nor one that leads farther from
     all states of the training data than the root of that factor times what is usual; after ``max_disagreeing`` such plans in a
@@ -120,7 +121,7 @@ class Safety(Strict):
     effort and velocity are 0, and the last position is held."""
 
     action: Literal["zero", "hold", "damp"] = "zero"
-    damp_gain: NonNegative = 0.0
+    damp_gain: NumberPerName = 0.0
     stale_after: Positive = 0.1
     max_misses: Annotated[int, Field(ge=1)] = 5
     velocity_margin: Positive = 1.2

@@ -63,7 +63,7 @@ class RobotSpec(Strict):
         if len(set(names)) != len(names):
             raise ValueError(f"joint names must differ: {names}")
         known = set(names)
-        for part in ("actuators", "sensors", "randomization"):
+        for part in ("actuators", "sensors", "randomization", "safety"):
             for key, value in getattr(self, part):
                 if isinstance(value, dict) and key not in NOT_OF_JOINTS and not set(value) <= known:
                     raise ValueError(f"{part}.{key}: no joint named {sorted(set(value) - known)}; joints: {names}")

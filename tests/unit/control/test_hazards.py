@@ -113,7 +113,7 @@ def _limits(**changes: object) -> Limits:
             slew=np.array([100.0]),
             acting=np.array([0]),
             safe_action="zero",
-            damp_gain=0.0,
+            damp_gain=np.zeros(1),
             stale_after=0.1,
             max_misses=5,
             max_disagreeing=5,

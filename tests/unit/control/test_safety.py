@@ -66,7 +66,7 @@ def test_stop_holds_the_commanded_not_the_measured_position() -> None:
 
 
 def test_damping_opposes_a_fresh_velocity_and_is_nothing_without_one() -> None:
-    damping = replace(LIMITS, safe_action="damp", damp_gain=2.0)
+    damping = replace(LIMITS, safe_action="damp", damp_gain=np.array([2.0, 5.0]))
     with_velocity = safety.safe_target(damping, np.zeros(2), np.array([1.0, 1.0, 3.0]))
     without = safety.safe_target(damping, np.zeros(2), None)
     assert with_velocity is not None and with_velocity.tolist() == [-6.0, 0.0]
@@ -162,6 +162,6 @@ def test_later_bundle_cannot_loosen_what_holds() -> None:
 
 
 def test_bundle_that_takes_over_does_not_change_how_the_robot_is_stopped() -> None:
-    first = replace(LIMITS, safe_action="damp", damp_gain=2.0)
-    second = replace(LIMITS, safe_action="zero", damp_gain=0.0).within(first)
-    assert (second.safe_action, second.damp_gain) == ("damp", 2.0)
+    first = replace(LIMITS, safe_action="damp", damp_gain=np.array([2.0, 0.0]))
+    second = replace(LIMITS, safe_action="zero", damp_gain=np.zeros(2)).within(first)
+    assert second.safe_action == "damp" and second.damp_gain.tolist() == [2.0, 0.0]

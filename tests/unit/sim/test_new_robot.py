@@ -10,16 +10,20 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pybullet
 import pybullet_data
 import pytest
 from numpy.typing import NDArray
+from pybullet_utils.bullet_client import BulletClient
 from tests.support.urdfs import ARM, binary_stl, text_stl, write_arm
 from typer.testing import CliRunner, Result
 
 from forerun.bags import load_trials
 from forerun.cli.app import app
 from forerun_models.recipe import load_recipe
+from forerun_sim.actuators import per_joint
 from forerun_sim.authoring import new_robot
+from forerun_sim.authoring.inertia import mass_matrices
 from forerun_sim.authoring.portable import portable_files
 from forerun_sim.engines.bullet_portrait import portrait
 from forerun_sim.errors import ForerunError, InputError
@@ -27,6 +31,7 @@ from forerun_sim.files import write_file
 from forerun_sim.plant import Plant
 from forerun_sim.spec import RobotSpec, load_robot
 from forerun_sim.tasks.function import TaskFunction
+from forerun_sim.urdf import load_urdf
 
 
 def shipped() -> Path:
@@ -153,6 +158,36 @@ def test_every_joint_moves_within_its_first_task(tmp_path: Path, interface: str)
         for _ in range(25):
             plant.step(np.where(np.arange(len(upper)) == joint, 0.5 * upper, 0.0))
         assert plant.true_state()[joint] - before > 0.05, name
+
+
+def test_mass_matrices_are_those_of_pybullet() -> None:
+    path = shipped() / "kuka_iiwa" / "model.urdf"
+    urdf = load_urdf(path)
+    positions = np.random.default_rng(0).uniform(-1.0, 1.0, (3, 7))
+    client = BulletClient(pybullet.DIRECT)
+    try:
+        body = client.loadURDF(str(path), useFixedBase=True, flags=pybullet.URDF_USE_INERTIA_FROM_FILE)
+        expected = [client.calculateMassMatrix(body, list(position)) for position in positions]
+    finally:
+        client.disconnect()
+    np.testing.assert_allclose(mass_matrices(urdf, urdf.movable, positions), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_a_stop_damps_every_joint_and_shakes_none(tmp_path: Path) -> None:
+    """The wrist of this arm has a hundred-thousandth of the inertia of its shoulder, and commands come late."""
+    new_robot(shipped() / "kuka_iiwa" / "model.urdf", tmp_path / "arm")
+    spec = load_robot(tmp_path / "arm")
+    gains = np.array([*per_joint(spec.safety.damp_gain, spec.joints).values()])
+    limits = np.array([joint.effort for joint in spec.joints])
+    for episode in range(3):
+        plant = Plant(spec)
+        plant.reset(episode, initial=(np.zeros(7), np.ones(7)))
+        speeds = []
+        for _ in range(50):
+            velocity = plant.true_state()[7:]
+            plant.step(np.clip(-gains * velocity, -limits, limits))
+            speeds.append(np.abs(velocity))
+        assert np.max(speeds[40:]) < 0.4
 
 
 def test_what_is_missing_is_guessed_and_listed(arm: Path, tmp_path: Path) -> None:
