@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from forerun_models.bundle import Bundle, load
 from forerun_models.dynamics.model import WorldModel
 from forerun_models.export import NETWORKS, Provenance, export_bundle
@@ -27,13 +29,17 @@ from forerun_sim.files import atomic_folder
 from forerun_sim.spec import RobotSpec, load_robot
 from forerun_sim.trial import Trial
 
+_HALVINGS = 2
+"""How often a candidate that forgot too much is taken back half of its way."""
+
 
 @dataclass(frozen=True)
 class Verdict:
     """Whether the candidate may take its parent's place, and all that was measured to find out.
 
     ``error`` is the mean over the steps of the judged horizon of the normalised RMSE on the held-out real trials; ``kstep``
-    holds RMSE_k. ``checks`` end with the first that failed. Where the robot ``changed``, older real trials count no more.
+    holds RMSE_k. ``checks`` end with the first that failed. Where the robot ``changed``, older real trials count no more. The
+    candidate's weights are ``way`` of the way from its parent's to those that training found.
     """
 
     promoted: bool
@@ -50,6 +56,7 @@ class Verdict:
     seed: int
     epochs: list[Epoch]
     changed: Change | None
+    way: float = 1.0
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for the verdict file."""
@@ -147,7 +154,7 @@ def finetune(
 
     trainer.run(note)
     on_judging()
-    verdict = replace(_judge(parent, model.eval(), split, apart, seed), epochs=epochs, changed=changed)
+    verdict = replace(_settle(parent, model.eval(), split, apart, seed), epochs=epochs, changed=changed)
     return _offer(parent, model, split, out, verdict, driven) if verdict.promoted else verdict
 
 
@@ -165,6 +172,25 @@ def _as_it_is_now(
         if sum(len(trial) for trial in newer) >= 3 * shortest:
             split = three_ways(newer, settings.training.holdout, seed, shortest)
     return replace(parent, replay=change.kept(parent.replay, changed)), change.since(split, changed, shortest), changed
+
+
+def _settle(parent: Parent, candidate: WorldModel, split: Split, apart: Sequence[Trial], seed: int) -> Verdict:
+    """Judges ``candidate``; one that forgot too much is taken back towards its parent, in place, as far as it must.
+
+    Between the weights of a model and what fine-tuning made of it, most of what is new is learned before most of what was known
+    is lost (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models").
+    """
+    first = verdict = _judge(parent, candidate, split, apart, seed)
+    way = 1.0
+    for _ in range(_HALVINGS):
+        if verdict.checks[-1].passed or verdict.checks[-1].name not in ("replay", "earlier"):
+            break
+        way /= 2
+        with torch.no_grad():
+            for learned, before in zip(candidate.parameters(), parent.model.parameters(), strict=True):
+                learned.lerp_(before, 0.5)
+        verdict = replace(_judge(parent, candidate, split, apart, seed), way=way)
+    return verdict if verdict.promoted else first
 
 
 def _judge(parent: Parent, candidate: WorldModel, split: Split, apart: Sequence[Trial], seed: int) -> Verdict:
@@ -227,4 +253,5 @@ def _offer(parent: Parent, model: WorldModel, split: Split, out: Path, verdict: 
         if checks[-1].passed:
             with atomic_folder(out) as target:
                 made.rename(target)
-    return replace(verdict, promoted=checks[-1].passed, reason=_reason(checks), checks=checks)
+    reason = _reason(checks) + (f"; taken back to {verdict.way:.0%} of its way, for it forgot" if verdict.way < 1.0 else "")
+    return replace(verdict, promoted=checks[-1].passed, reason=reason, checks=checks)

@@ -11,7 +11,7 @@ from tests.support import slider
 from forerun_models.bundle import load
 from forerun_models.export import Provenance, export_bundle
 from forerun_models.recipe import Finetuning
-from forerun_models.training import clocks, replay
+from forerun_models.training import clocks, gate, replay
 from forerun_models.training.finetune import finetune, load_parent
 from forerun_models.training.gate import Errors, remembers
 from forerun_models.training.split import Split, rejoined, three_ways
@@ -88,6 +88,18 @@ def test_a_candidate_that_forgot_what_its_parent_knew_does_not_pass():
     assert not remembers(settings, "replay", before, Errors(0.38, {}, 9), on_robot.mean).passed
     assert remembers(settings, "replay", Errors(0.01, {}, 9), Errors(0.19, {}, 9), on_robot.mean).passed
     assert not remembers(settings, "replay", before, Errors(float("nan"), {}, 9), on_robot.mean).passed
+
+
+@pytest.mark.parametrize(("allowed", "way"), [(0.4, 0.5), (0.01, 1.0)])
+def test_a_candidate_that_forgot_is_taken_back_towards_its_parent_where_that_helps(parent, tmp_path, monkeypatch, allowed, way):
+    def strict(settings, name, before, after, on_the_robot):
+        return remembers(settings, name, before, after, allowed * on_the_robot)
+
+    monkeypatch.setattr(gate, "remembers", strict)
+    verdict = finetune(parent, slider.trials(6, seed=7, gain=0.6), tmp_path / "child", 0)
+    assert verdict.way == way
+    assert verdict.promoted == (way < 1.0) == (tmp_path / "child").exists()
+    assert ("50% of its way" if verdict.promoted else "replay") in verdict.reason
 
 
 def test_one_long_trial_is_cut_into_segments_and_two_short_ones_are_too_few():
