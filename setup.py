@@ -3,11 +3,23 @@
 import os
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 FLOORS = {"forerun_sim": "sim", "forerun_models": "models", "forerun": "ros2_ws"}
 PACKAGES = [name for top, folder in FLOORS.items() for name in find_packages(folder, include=[top, f"{top}.*"])]
 SHARE = "share/forerun"
+# Inner loops of the simulator, each beside its twin in Python, which is used where no C compiler is (`optional`).
+COMPILED = ("actuators._drives", "engines._rotor_efforts")
+EXTENSIONS = [
+    Extension(
+        f"forerun_sim.{name}",
+        [f"sim/forerun_sim/{name.replace('.', '/')}.c"],
+        depends=["sim/forerun_sim/floats.h"],
+        extra_compile_args=[] if os.name == "nt" else ["-O2", "-ffp-contract=off"],  # the bits that Python gives
+        optional=True,
+    )
+    for name in COMPILED
+]
 
 # What the command line and the files need, on every machine but the robot.
 COMMON = ["pydantic>=2.5", "PyYAML>=6", "typer>=0.12", "rich>=13", "rosbags>=0.10", "mcap>=1.5"]
@@ -61,6 +73,7 @@ setup(
     license="Apache-2.0",
     packages=PACKAGES,
     package_dir={top: f"{folder}/{top}" for top, folder in FLOORS.items()},
+    ext_modules=EXTENSIONS,
     package_data={"forerun": ["report/*.j2"]},
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/forerun"]),

@@ -10,6 +10,7 @@
 Friction, damping and the rotor's inertia are in the engine's solver.
 """
 
-from forerun_sim.actuators.model import COMPENSATION, ActuatorModel, JointRow, per_joint
+from forerun_sim.actuators.drives import JointRow
+from forerun_sim.actuators.model import COMPENSATION, ActuatorModel, per_joint
 
 __all__ = ["COMPENSATION", "ActuatorModel", "JointRow", "per_joint"]

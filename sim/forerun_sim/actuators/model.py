@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
-from itertools import repeat
+from collections.abc import Sequence
 
+from forerun_sim.actuators import drives
 from forerun_sim.actuators.delay import DelayLine
-from forerun_sim.actuators.parts import Gear, Law, Losses, Motor
+from forerun_sim.actuators.drives import JointRow
+from forerun_sim.actuators.parts import Figures, Law
+from forerun_sim.compiled import compiled
 from forerun_sim.gravity import GravityCompensation
 from forerun_sim.randomization import Parameters
 from forerun_sim.spec import Joint
 
+_Drives = compiled("forerun_sim.actuators._drives", drives.Drives)
 COMPENSATION = 0.02
 """For how long [s] the effort against gravity is held. It is that of the middle of this time, as the velocity foretells it."""
 
@@ -19,10 +22,6 @@ COMPENSATION = 0.02
 def per_joint(value: float | dict[str, float], joints: Sequence[Joint], default: float = 0.0) -> dict[str, float]:
     """A number per joint name from what robot.yaml gives: one number for all, or some by name."""
     return {joint.name: value.get(joint.name, default) if isinstance(value, dict) else value for joint in joints}
-
-
-JointRow = Sequence[float]
-"""State of one joint: position, velocity, and whatever the engine adds."""
 
 
 class ActuatorModel:
@@ -43,13 +42,11 @@ class ActuatorModel:
         self._step = step
         self._limits = [joint.command_limits for _, joint in self._driven]
         self._line = DelayLine()
-        self._laws: list[Law] = []
-        self._rows: list[tuple[int, float, float, float, float, float, float, Gear | None, Losses | None]] = []
-        self._outputs: list[float] = []
+        self._forward: list[float] = []
+        self._drives = _Drives((), step)
         self._gravity = gravity
         self._held = [0.0] * len(self._joints)
         self._reach = max(1, round(COMPENSATION / step)) if gravity is not None else sys.maxsize
-        self._still: list[Iterable[float]] = [repeat(0.0)] * len(self._joints)
         self._lags = False
         self._asked: list[list[float]] = []
         self.feedback = False
@@ -66,34 +63,26 @@ class ActuatorModel:
             InputError: a torque-speed curve without a limit of effort.
         """
         self._build(parameters)
-        self._outputs = [0.0] * len(self._driven)
         idle = [position[index] if joint.interface == "position" else 0.0 for index, joint in self._driven]
         self._line.reset(parameters.delay / self._step, self._clipped(idle))
 
     def alter(self, parameters: Parameters, step: int) -> None:
         """Goes on as other drives from physics step ``step`` on: motors and gears are where they were, and commands under way
         arrive when they would have, but none after one that is given now."""
-        gears = [row[7] for row in self._rows]
+        moving = self._drives.moving()
         if not self._lags and not self.feedback:  # without a lag a motor gives what it is told
-            self._outputs = list(self._line.active)
+            moving = [(output, lead, speed) for output, (_, lead, speed) in zip(self._line.active, moving, strict=True)]
         self._build(parameters)
-        for row, before in zip(self._rows, gears, strict=True):
-            if row[7] is not None and before is not None:
-                row[7].take(before)
+        self._drives.resume(moving)
         self._line.alter(parameters.delay / self._step, step)
 
     def _build(self, parameters: Parameters) -> None:
-        self._laws, self._rows = [Law.of(joint, parameters) for _, joint in self._driven], []
-        self.feedback = False
-        for (index, joint), law in zip(self._driven, self._laws, strict=True):
-            motor, losses = Motor.of(joint, parameters, self._step), Losses.of(joint, parameters)
-            play, top = parameters.backlash[joint.name], motor.no_load_speed
-            gear = Gear(play, parameters.armature[joint.name], law, self._step) if play > 0 else None
-            self._rows.append((index, law.stiffness, law.damping, motor.limit, motor.keep, motor.strength, top, gear, losses))
-            self.feedback |= gear is not None or top > 0 or losses is not None or bool(law.stiffness or law.damping)
-        self.newest = self.feedback
-        self.newest |= self._gravity is not None
-        self._lags = any(keep for _, _, _, _, keep, *_ in self._rows)
+        figures = [Figures.of(index, joint, parameters, self._step) for index, joint in self._driven]
+        self._forward = [Law.of(joint, parameters).forward for _, joint in self._driven]
+        self._drives = _Drives(figures, self._step)
+        self._lags = any(drive.keep for drive in figures)
+        self.feedback = any(drive.feedback for drive in figures)
+        self.newest = self.feedback or self._gravity is not None
 
     def _clipped(self, command: list[float]) -> list[float]:
         for value, (low, high) in zip(command, self._limits, strict=True):
@@ -117,57 +106,13 @@ class ActuatorModel:
             self._held = [effort if joint.actuated else 0.0 for effort, joint in zip(efforts, self._joints, strict=True)]
         parts = self._line.during(step, count)
         if not self.feedback:
-            self.ahead = self._forwarded(parts)
+            self.ahead = self._drives.forwarded(parts, self._held)
             return
         self._asked = []
         for steps, command in parts:
-            self._asked += [[law.forward * value for law, value in zip(self._laws, command, strict=True)]] * steps
-
-    def _forwarded(self, parts: Sequence[tuple[int, Sequence[float]]]) -> list[Sequence[float]]:
-        """Efforts [J] of each step, where they follow from the commands alone (which never exceed the joints' limits)."""
-        if not self._lags:
-            rows: list[Sequence[float]] = []
-            for steps, command in parts:
-                row = self._held.copy()
-                for (index, _, _, _, _, strength, *_), demand in zip(self._rows, command, strict=True):
-                    row[index] += strength * demand
-                rows += [row] * steps
-            return rows
-        columns, outputs = self._still.copy(), self._outputs
-        for slot, (index, _, _, _, keep, strength, *_) in enumerate(self._rows):
-            held, output, column = self._held[index], outputs[slot], []
-            for steps, command in parts:
-                demand = command[slot]
-                for _ in range(steps):
-                    output = demand + keep * (output - demand)
-                    column.append(held + strength * output)
-            outputs[slot], columns[index] = output, column
-        return list(zip(*columns, strict=False))
+            self._asked += [[share * value for share, value in zip(self._forward, command, strict=True)]] * steps
 
     def effort(self, ahead: int, rows: Sequence[JointRow]) -> Sequence[float]:
         """Effort of the motors [J] during the prepared step ``ahead``, from the joints' states at its beginning: what a torque
         sensor would show. To be asked once for each step."""
-        # The motor's law, curve and lag stand here in full: a call for each of twelve joints would cost as much as a third of the
-        # physics.
-        produced, outputs = self._held.copy(), []
-        for asked, output, drive in zip(self._asked[ahead], self._outputs, self._rows, strict=True):
-            index, stiffness, damping, limit, keep, strength, no_load_speed, gear, losses = drive
-            row = rows[index]
-            position = row[0]
-            speed = felt = row[1]
-            if gear is not None:
-                position += gear.lead
-                felt = speed if gear.speed is None else gear.speed
-            demand = asked - stiffness * position - damping * felt
-            if no_load_speed and demand * felt > 0:
-                limit *= max(0.0, 1.0 - abs(felt) / no_load_speed)
-            demand = limit if demand > limit else -limit if demand < -limit else demand
-            if keep:
-                demand += keep * (output - demand)
-            outputs.append(demand)
-            passed = strength * demand
-            if gear is not None:
-                passed = gear.passed(passed, speed)
-            produced[index] += passed if losses is None else losses.left(passed, speed)
-        self._outputs = outputs
-        return produced
+        return self._drives.efforts(self._asked[ahead], rows, self._held)

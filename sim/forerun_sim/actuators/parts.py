@@ -79,14 +79,6 @@ class Losses(NamedTuple):
     speed: float
     share: float
 
-    @classmethod
-    def of(cls, joint: Joint, parameters: Parameters) -> Losses | None:
-        """What this joint's drive loses in this episode, None for nothing."""
-        stiction, share = parameters.stiction[joint.name], parameters.gear_loss[joint.name]
-        if stiction <= 0 and share <= 0:
-            return None
-        return cls(stiction, max(parameters.stiction_speed[joint.name], 1e-6), share)
-
     def left(self, effort: float, speed: float) -> float:
         """What is left of ``effort`` at ``speed``."""
         slowness = speed / self.speed
@@ -109,20 +101,20 @@ class Gear:
 
     __slots__ = ("_half", "_inertia", "_step", "lead", "speed")
 
-    def __init__(self, play: float, armature: float, law: Law, step: float) -> None:
-        """``play`` [rad or m] between both flanks, ``armature`` [kg m^2 or kg], ``step`` [s]. The rotor begins in the middle."""
-        self._half = 0.5 * play
-        self._inertia = armature + step * law.damping + step * step * law.stiffness
+    def __init__(self, half: float, inertia: float, step: float) -> None:
+        """``half`` the play between both flanks [rad or m], ``inertia`` of the crossing rotor [kg m^2 or kg], ``step`` [s]."""
+        self._half = half
+        self._inertia = inertia
         self._step = step
         self.lead = 0.0
-        """How far the rotor is ahead of the joint [rad or m]."""
+        """How far the rotor is ahead of the joint [rad or m]; it begins in the middle."""
         self.speed: float | None = None
         """Of the rotor while it crosses the play; else it moves with the joint."""
 
-    def take(self, other: Gear) -> None:
-        """Puts the rotor where ``other`` has its own, within this play."""
-        self.lead = min(max(other.lead, -self._half), self._half)
-        self.speed = other.speed
+    def take(self, lead: float, speed: float | None) -> None:
+        """Puts the rotor where another gear's was, within this play."""
+        self.lead = min(max(lead, -self._half), self._half)
+        self.speed = speed
 
     def passed(self, effort: float, speed: float) -> float:
         """What arrives at the joint of the motor's ``effort`` in this physics step, while it has ``speed``."""
@@ -140,3 +132,45 @@ class Gear:
         else:
             self.lead, self.speed = math.copysign(half, lead), None
         return 0.0
+
+
+class Figures(NamedTuple):
+    """All numbers of one drive, as ``drives.Drives`` takes them: the number of its ``joint`` [J], its ``Law`` and ``Motor``, its
+    ``Gear`` (``half`` is 0 where there is none) and its ``Losses`` (``stiction`` and ``share`` are 0 where there are none)."""
+
+    joint: int
+    stiffness: float
+    damping: float
+    limit: float
+    keep: float
+    strength: float
+    no_load_speed: float
+    half: float
+    inertia: float
+    stiction: float
+    slow: float
+    share: float
+
+    @classmethod
+    def of(cls, number: int, joint: Joint, parameters: Parameters, step: float) -> Figures:
+        """Those of ``joint``, ``number`` among all [J], in this episode; ``step`` is the physics step [s].
+
+        Raises:
+            InputError: a torque-speed curve without a limit of effort.
+        """
+        law, motor, name = Law.of(joint, parameters), Motor.of(joint, parameters, step), joint.name
+        return cls(
+            number,
+            *law[1:],
+            *motor,
+            half=0.5 * max(parameters.backlash[name], 0.0),
+            inertia=parameters.armature[name] + step * law.damping + step * step * law.stiffness,
+            stiction=max(parameters.stiction[name], 0.0),
+            slow=max(parameters.stiction_speed[name], 1e-6),
+            share=max(parameters.gear_loss[name], 0.0),
+        )
+
+    @property
+    def feedback(self) -> bool:
+        """Whether the effort depends on the joint's state."""
+        return bool(self.stiffness or self.damping or self.no_load_speed or self.half or self.stiction or self.share)

@@ -5,7 +5,7 @@ moment about all axes, or as mass whose weight along the slider is taken back. T
 about carry it too, about their axis: there contact must feel it, or the solver lets friction act across the wheel where it slips
 along. The base feels the wheels' rotors when it turns about their axis, which on a ground it hardly does.
 
-Along chains a link's own inertia would also resist the turning of its parent. There the rotors act as efforts (``RotorModel``).
+Along chains a link's own inertia would also resist the turning of its parent. There the rotors act as efforts.
 With M the mass matrix of PyBullet's robot, W = M^-1, D the rotors and u what was applied, the joints accelerate by a = f + W u,
 and f, what they would do by themselves, is known from the last two steps: f' = 2 f1 - f2. An effort t with rotors behind it shall
 give a' = f' + W (t - D a'), hence
@@ -16,19 +16,21 @@ Whatever W is, a steady motion has u' = t - D a: W decides about transients only
 what touches the robot need not be known (a blow moves the link alone first; the rotor's momentum follows within some ten steps).
 It is stable for rotors of any size, unlike the plain feedback t - D a; its error is of second order in the physics step. Joint
 damping d counts as D + d dt (implicit Euler), dry friction as the effort, at most ``coulomb``, that stops the joint within the
-step. With the symmetric R = (1 + W D)^-1 W = (M + D)^-1, f = a - W u and g = 2 a1 - a2, what ``RotorModel`` reckons is
+step. With the symmetric R = (1 + W D)^-1 W = (M + D)^-1, f = a - W u and g = 2 a1 - a2, what ``RotorEfforts`` reckons is
 
     a' = g + R (t - 2 u1 + u2 - D g).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forerun_sim.actuators import JointRow
+from forerun_sim.compiled import compiled
+from forerun_sim.engines import rotor_efforts
 from forerun_sim.engines.base import gravity_vector
 from forerun_sim.engines.mass_matrix import MassMatrix
 from forerun_sim.kinematics import ORIGIN, Vector, rotation
@@ -36,8 +38,7 @@ from forerun_sim.randomization import Parameters
 from forerun_sim.urdf import Urdf
 
 Array = NDArray[np.float64]
-_STALE = 0.1
-"""Movement [rad or m] of any joint after which W is made anew."""
+_Efforts = compiled("forerun_sim.engines._rotor_efforts", rotor_efforts.RotorEfforts)
 
 
 class Rotors:
@@ -57,7 +58,7 @@ class Rotors:
         self._sliders = {name: _axis_in_base(urdf, name) for name in joints if urdf.joints[name].type == "prismatic"}
         self._matrix: MassMatrix | None = None
         self._step = step
-        self._model: RotorModel | None = None
+        self._model: rotor_efforts.RotorEfforts | None = None
         self._lift: list[float] = []
         self._wheels = _wheels(urdf, joints)
         self.carried: dict[str, tuple[float, Vector]] = {}
@@ -65,7 +66,7 @@ class Rotors:
 
     def reset(self, parameters: Parameters, position: Sequence[float], payload: str) -> None:
         """Begins an episode with the joints at ``position`` [J]. ``payload`` is the link that carries it."""
-        self.carried, self._lift = {}, []
+        self.carried, self._lift, self._model = {}, [], None
         self.turning = self.acting = False
         rotors = parameters.armature
         if not any(rotors[name] for name in self._joints):
@@ -87,7 +88,9 @@ class Rotors:
         if self.turning:
             self._model = self._turning(parameters, held, position, payload)
 
-    def _turning(self, parameters: Parameters, held: Sequence[float], position: Sequence[float], payload: str) -> RotorModel:
+    def _turning(
+        self, parameters: Parameters, held: Sequence[float], position: Sequence[float], payload: str
+    ) -> rotor_efforts.RotorEfforts:
         if self._matrix is None:
             self._matrix = MassMatrix(self._urdf, self._joints)
         links = [link for link in parameters.mass if link in self._urdf.links]
@@ -96,104 +99,39 @@ class Rotors:
         com = parameters.com
         shifts = {link: (com[f"{link}.x"], com[f"{link}.y"], com[f"{link}.z"]) for link in links}
         self._matrix.load(masses, factors, shifts, held)
-        free = [parameters.armature[name] - here for name, here in zip(self._joints, held, strict=True)]
-        return RotorModel(self._matrix, self._step, parameters, self._joints, free, position)
+        step, names = self._step, self._joints
+        damping = [parameters.damping[name] + parameters.viscous[name] for name in names]
+        free = [parameters.armature[name] - here for name, here in zip(names, held, strict=True)]
+        rotors = [rotor + step * loss for rotor, loss in zip(free, damping, strict=True)]
+        coulomb = [parameters.coulomb[name] for name in names]
+        return _Efforts(step, damping, rotors, coulomb, _reach(self._matrix, rotors), list(position))
 
     def start(self, velocity: Sequence[float], after: Sequence[float]) -> None:
         """Joints at ``velocity`` [J] that, left alone for one step, would be at ``after``."""
         if self._model is not None:
-            self._model.start(velocity, after)
+            change = [(new - old) / self._step for old, new in zip(velocity, after, strict=True)]
+            self._model.start([old - (new - old) for old, new in zip(velocity, after, strict=True)], change)
 
-    def efforts(self, effort: Sequence[float], rows: Sequence[JointRow]) -> Sequence[float]:
-        """What to apply [J] for the motors' ``effort`` [J] while the joints are in the states ``rows`` [J]."""
-        if self._lift:
-            effort = [one + other for one, other in zip(effort, self._lift, strict=True)]
-        if not self.turning or self._model is None:
-            return effort
-        return self._model.efforts(effort, rows)
+    @property
+    def efforts(self) -> Callable[[Sequence[float], Sequence[JointRow]], Sequence[float]]:
+        """A function that says what to apply [J] for the motors' effort [J] while the joints are in their states [J]."""
+        return self._lifted if self._model is None or self._lift else self._model.efforts
+
+    def _lifted(self, effort: Sequence[float], rows: Sequence[JointRow]) -> Sequence[float]:
+        lifted = [one + other for one, other in zip(effort, self._lift, strict=True)]
+        return lifted if self._model is None else self._model.efforts(lifted, rows)
 
 
-class RotorModel:
-    """Rotors, damping and dry friction of a robot's joints as efforts. ``rotors`` are those that no link carries [J]."""
+def _reach(matrix: MassMatrix, rotors: Sequence[float]) -> Callable[[list[float]], list[list[float]]]:
+    """R = (M + D)^-1 [J, J] at positions [J]: M as ``matrix`` has it, D the diagonal of ``rotors`` [J]."""
+    inertia, unit = np.diag(rotors), np.eye(len(rotors))
 
-    # One product with (M + D)^-1 a step, the rest on plain floats: for six joints a third of what arrays take.
+    def found(position: list[float]) -> list[list[float]]:
+        inverse = matrix.inverse(position)
+        reach: list[list[float]] = np.linalg.solve(unit + inverse @ inertia, inverse).tolist()
+        return reach
 
-    def __init__(
-        self,
-        matrix: MassMatrix,
-        step: float,
-        parameters: Parameters,
-        joints: Sequence[str],
-        rotors: Sequence[float],
-        position: Sequence[float],
-    ) -> None:
-        """``step`` is the physics step [s]; ``joints`` are their names, all at ``position`` [J]."""
-        self._matrix = matrix
-        self._step = step
-        self._damping = [parameters.damping[name] + parameters.viscous[name] for name in joints]
-        self._rotors = [rotor + step * damping for rotor, damping in zip(rotors, self._damping, strict=True)]
-        self._inertia = np.diag(self._rotors)
-        self._rubs = [(index, parameters.coulomb[name]) for index, name in enumerate(joints) if parameters.coulomb[name] > 0]
-        self._stiction = [0.0] * len(joints)
-        self._renew(position)
-        self.start(self._stiction, self._stiction)
-
-    def start(self, velocity: Sequence[float], after: Sequence[float]) -> None:
-        """Joints at ``velocity`` [J] that, left alone for one step, would be at ``after``."""
-        change = [(new - old) / self._step for old, new in zip(velocity, after, strict=True)]
-        nothing = [0.0] * len(change)
-        speeds = [old - (new - old) for old, new in zip(velocity, after, strict=True)]
-        self._past = [speeds, change, nothing, nothing]
-        """Of the step before: speeds at its beginning; the acceleration in the one before it; what was applied in both."""
-
-    def _renew(self, position: Sequence[float]) -> None:
-        self._at = list(position)
-        inverse = self._matrix.inverse(self._at)
-        self._reach = np.linalg.solve(np.eye(len(self._at)) + inverse @ self._inertia, inverse)
-        self._columns: list[list[float]] = self._reach.T.tolist()
-
-    def efforts(self, effort: Sequence[float], rows: Sequence[JointRow]) -> list[float]:
-        """What to apply [J] for the motors' ``effort`` [J] while the joints are in the states ``rows`` [J]."""
-        rate, moved = 1.0 / self._step, False
-        speeds, wanted, changes, guesses, forces = [], [], [], [], []
-        for row, at, asked, damping, rotor, rubbing, speed_before, change_before, last, before in zip(
-            rows, self._at, effort, self._damping, self._rotors, self._stiction, *self._past, strict=True
-        ):
-            speed = row[1]
-            if row[0] - at > _STALE or at - row[0] > _STALE:
-                moved = True
-            change = (speed - speed_before) * rate
-            guess = change + change - change_before
-            want = asked - damping * speed + rubbing
-            speeds.append(speed)
-            changes.append(change)
-            guesses.append(guess)
-            wanted.append(want)
-            forces.append(want - last - last + before - rotor * guess)
-        if moved:
-            self._renew([row[0] for row in rows])
-        reached = self._reach.dot(forces).tolist()
-        speeding = [guess + more for guess, more in zip(guesses, reached, strict=True)]
-        if self._rubs:
-            self._rub([speed * rate for speed in speeds], speeding, wanted)
-        applied = [want - rotor * gained for want, rotor, gained in zip(wanted, self._rotors, speeding, strict=True)]
-        self._past = [speeds, changes, applied, self._past[2]]
-        return applied
-
-    def _rub(self, speeds: list[float], speeding: list[float], wanted: list[float]) -> None:
-        """Dry friction, from that of the last step on, in one sweep over the joints: adds its change to the accelerations
-        ``speeding`` [J] and to the efforts ``wanted`` [J]. ``speeds`` [J] are what stopping within the step would take away."""
-        stiction = self._stiction
-        for index, most in self._rubs:
-            kept, column = stiction[index], self._columns[index]
-            found = kept - (speeds[index] + speeding[index]) / column[index]
-            found = most if found > most else -most if found < -most else found
-            if found != kept:
-                stiction[index] = found
-                change = found - kept
-                wanted[index] += change
-                for other, gain in enumerate(column):
-                    speeding[other] += gain * change
+    return found
 
 
 def _resting(urdf: Urdf, joints: Sequence[str]) -> dict[str, bool]:

@@ -1,0 +1,127 @@
+"""Compiled inner loops give the numbers of their twins in Python, bit by bit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from forerun_sim.actuators import drives
+from forerun_sim.actuators.parts import Figures
+from forerun_sim.compiled import compiled
+from forerun_sim.engines import rotor_efforts
+from forerun_sim.plant import Plant
+from forerun_sim.spec import load_robot
+
+STEPS = 300
+RNG = np.random.default_rng
+
+Drives = compiled("forerun_sim.actuators._drives", drives.Drives)
+RotorEfforts = compiled("forerun_sim.engines._rotor_efforts", rotor_efforts.RotorEfforts)
+built = pytest.mark.skipif(
+    Drives is drives.Drives or RotorEfforts is rotor_efforts.RotorEfforts, reason="no C compiler was there at installation"
+)
+
+
+def figures(number: int) -> list[Figures]:
+    """Drives of all kinds: servos with play, with a torque-speed curve, with losses, light rotors, some without any of it."""
+    rng = RNG(number)
+
+    def some(most: float) -> list[float]:
+        return [float(value) for value in rng.uniform(0.1, 1.0, 4) * most * (rng.random(4) < 0.6)]
+
+    rows = zip(some(50.0), some(2.0), some(0.9), some(8.0), some(0.01), some(0.02), some(0.3), some(0.1), some(0.2), strict=True)
+    return [
+        Figures(2 * slot, stiffness, damping, 3.0 + slot, keep, 0.9, top, half, inertia, stiction, slow + 1e-6, share)
+        for slot, (stiffness, damping, keep, top, half, inertia, stiction, slow, share) in enumerate(rows)
+    ]
+
+
+def states(rng: np.random.Generator, joints: int) -> list[tuple[float, float]]:
+    return [
+        (float(position), float(speed))
+        for position, speed in zip(rng.normal(0, 0.3, joints), rng.normal(0, 3, joints), strict=True)
+    ]
+
+
+@built
+@pytest.mark.parametrize("number", range(8))
+def test_drives_are_the_same_bit_by_bit(number: int) -> None:
+    rng, held = RNG(100 + number), [0.0, 0.25, 0.0, -0.5, 0.0, 0.0, 0.0]
+    pair: list[Any] = [kind(figures(number), 0.002) for kind in (drives.Drives, Drives)]
+    for _ in range(STEPS):
+        asked, rows = rng.normal(0, 5, 4).tolist(), states(rng, 7)
+        one, other = (each.efforts(asked, rows, held) for each in pair)
+        assert one == other
+        assert pair[0].moving() == pair[1].moving()
+    heirs = [kind(figures(number + 1), 0.002) for kind in (drives.Drives, Drives)]
+    for each, heir in zip(pair, heirs, strict=True):
+        heir.resume(each.moving())
+    assert heirs[0].moving() == heirs[1].moving()
+
+
+@built
+@pytest.mark.parametrize("lag", [0.0, 0.7])
+def test_efforts_that_follow_from_commands_alone_are_the_same(lag: float) -> None:
+    plain = [figure._replace(keep=lag * slot) for slot, figure in enumerate(figures(1))]
+    parts = [(3, [1.0, -2.0, 0.5, 0.25]), (1, [0.1, 0.2, 0.3, 0.4]), (4, [-1.0, 1.0, 0.0, 2.0])]
+    one, other = ([list(row) for row in kind(plain, 0.002).forwarded(parts, [0.5] * 7)] for kind in (drives.Drives, Drives))
+    assert one == other and len(one) == 8
+
+
+def reach(position: Sequence[float]) -> list[list[float]]:
+    """Some symmetric matrix with a heavy diagonal that depends on the positions."""
+    joints = len(position)
+    mixed = np.sin(np.add.outer(position, position)) * 0.2
+    return (mixed + np.eye(joints) * joints).tolist()  # type: ignore[no-any-return]
+
+
+@built
+@pytest.mark.parametrize("joints", [1, 6])
+def test_rotors_are_the_same_bit_by_bit(joints: int) -> None:
+    rng = RNG(joints)
+    damping, rotors, coulomb = (rng.uniform(0.0, most, joints).tolist() for most in (0.1, 0.02, 0.5))
+    coulomb[0] = 0.0
+    pair: list[Any] = [
+        kind(0.002, damping, rotors, coulomb, reach, [0.0] * joints) for kind in (rotor_efforts.RotorEfforts, RotorEfforts)
+    ]
+    for number in range(STEPS):
+        if number % 100 == 50:
+            for each in pair:
+                each.start([0.1] * joints, [0.2] * joints)
+        effort, rows = rng.normal(0, 1, joints).tolist(), states(rng, joints)
+        one, other = (each.efforts(effort, rows) for each in pair)
+        assert one == other
+
+
+@built
+@pytest.mark.parametrize("kind", [Drives, RotorEfforts])
+def test_what_is_no_number_is_refused(kind: Any) -> None:
+    made = kind(figures(0), 0.002) if kind is Drives else kind(0.002, [0.1], [0.1], [0.1], reach, [0.0])
+    wrong = ([1.0] * 4, [(0.0, "fast")] * 7, [0.0] * 7) if kind is Drives else ([1.0], [(0.0, None)])
+    with pytest.raises(TypeError):
+        made.efforts(*wrong)
+    short = ([1.0] * 3, [(0.0, 0.0)] * 7, [0.0] * 7) if kind is Drives else ([1.0], [])
+    with pytest.raises(TypeError, match="items"):
+        made.efforts(*short)
+
+
+@built
+def test_an_arm_of_servos_goes_the_same_way_with_and_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run() -> np.ndarray:
+        plant = Plant(load_robot("so101"), seed=3)
+        try:
+            plant.reset(0)
+            commands = RNG(0).uniform(-0.5, 0.5, (30, 6))
+            for command in commands:
+                plant.step(command)
+            return plant.true_state()
+        finally:
+            plant.close()
+
+    quick = run()
+    monkeypatch.setattr("forerun_sim.actuators.model._Drives", drives.Drives)
+    monkeypatch.setattr("forerun_sim.engines.bullet_rotors._Efforts", rotor_efforts.RotorEfforts)
+    assert (run() == quick).all()
