@@ -13,7 +13,7 @@ import yaml
 
 from forerun_models.dynamics.model import WorldModel
 from forerun_models.recipe import Recipe, load_recipe
-from forerun_models.training.split import hold_out
+from forerun_models.training.split import hold_out_some
 from forerun_models.training.start import build, initialise
 from forerun_models.training.state import read_state, write_state
 from forerun_models.training.store import pack_model, pack_trials, thin, unpack_model, unpack_trials
@@ -74,7 +74,8 @@ def train(
     if folder.exists() and any(folder.iterdir()) and not resume:
         raise InputError(f"{folder}: exists already; choose another folder, or give --resume to go on with its training")
     if held_out is None:
-        trials, held_out = hold_out(trials, recipe.training.holdout, seed)
+        shortest = recipe.training.validation_horizon + 1
+        trials, held_out = hold_out_some(trials, recipe.training.holdout, seed, shortest)
     digests = {"trials": [t.digest() for t in trials], "held_out": [t.digest() for t in held_out]}
     model = build(robot, recipe.model)
     history, settings = model.features.history, recipe.training

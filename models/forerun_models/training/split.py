@@ -1,6 +1,7 @@
 """Held-out data are whole trials, never random rows: neighbouring rows are nearly copies of each other.
 
-A robot that is never reset makes one long trial. Its segments, seconds each, stand in for trials then.
+A robot that is never reset makes one long trial. Its segments, seconds each, stand in for trials then, and of a handful of
+trials a stretch is held out: with a whole one, a third of what there is to learn would be lost.
 """
 
 from __future__ import annotations
@@ -61,6 +62,27 @@ def hold_out(trials: Sequence[Trial], fraction: float, seed: int) -> tuple[list[
         held.add(int(index))
         rows += len(trials[index])
     return [t for i, t in enumerate(trials) if i not in held], [t for i, t in enumerate(trials) if i in held]
+
+
+def hold_out_some(trials: Sequence[Trial], fraction: float, seed: int, shortest: int) -> tuple[list[Trial], list[Trial]]:
+    """As ``hold_out``; but where trials are so few that a whole one would be more than twice ``fraction``, a stretch of one.
+
+    The stretch has about ``fraction`` of all rows, at least ``shortest``; what is before and after it are trials of their own.
+    Trials too short to spare that much are held out whole.
+
+    Raises:
+        InputError: there is one trial, and it is too short.
+    """
+    rows = max(shortest, round(fraction * sum(len(trial) for trial in trials)))
+    spared = [number for number, trial in enumerate(trials) if len(trial) >= 3 * rows]
+    if 2 * fraction * len(trials) >= 1 or not spared:
+        return hold_out(trials, fraction, seed)
+    random = np.random.default_rng(seed)
+    chosen = int(random.choice(spared))
+    trial = trials[chosen]
+    first = rows * int(random.integers(len(trial) // rows))
+    rest = [trial.part(*bounds) for bounds in ((0, first), (first + rows, len(trial))) if bounds[0] < bounds[1]]
+    return [*trials[:chosen], *rest, *trials[chosen + 1 :]], [trial.part(first, first + rows)]
 
 
 def three_ways(trials: Sequence[Trial], fraction: float, seed: int, shortest: int) -> Split:

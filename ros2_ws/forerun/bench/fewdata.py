@@ -12,8 +12,9 @@ from forerun.bench.identify_known import fitted
 from forerun.bench.logs import fit
 from forerun.bench.records import Measurement, Options, Row
 from forerun.evaluation import evaluate
-from forerun_models.evaluation.kstep import cut, errors, rmse
+from forerun_models.evaluation.kstep import HORIZON, cut, errors, rmse
 from forerun_models.recipe import Recipe, load_recipe
+from forerun_models.training.split import hold_out_some
 from forerun_sim.identify import Settings, SimulatedPredictor
 from forerun_sim.identify.segments import PAST
 from forerun_sim.trial import Trial
@@ -73,8 +74,9 @@ def _trained(split: Split, model: str, trials: list[Trial], seed: int, options: 
 
 
 def _refitted(split: Split, trials: list[Trial], seed: int, options: Options) -> list[Row]:
-    """Physics as ``forerun identify`` finds it from these trials, one of them held out of the search."""
-    found = fitted(split.robot, trials[:-1], trials[-1:], Settings("mujoco_urdf", 50, _SEGMENTS, 0, seed), options)
+    """Physics as ``forerun identify`` finds it from these trials, as much of them held out of the search as of a training."""
+    learned, judged = hold_out_some(trials, load_recipe(ROBOT, ROBOT).training.holdout, seed, HORIZON + 1)
+    found = fitted(split.robot, learned, judged, Settings("mujoco_urdf", HORIZON, _SEGMENTS, 0, seed), options)
     cuts = cut(split.validation, PAST)
     squared = errors(SimulatedPredictor(split.robot, "mujoco_urdf", found.values, found.start), cuts, split.std)
     numbers = [number for number, trial in enumerate(split.validation) if str(trial.meta["id"]).startswith(UNSEEN)]

@@ -18,7 +18,7 @@ from tests.support import slider
 
 from forerun_models.recipe import Recipe, load_recipe
 from forerun_models.training.run import load_run, train
-from forerun_models.training.split import hold_out
+from forerun_models.training.split import hold_out, hold_out_some
 from forerun_models.training.windows import Windows
 from forerun_sim.errors import ForerunError, InputError
 
@@ -172,6 +172,22 @@ def test_whole_trials_are_held_out(lengths, fraction, seed):
 def test_one_trial_cannot_be_split():
     with pytest.raises(InputError, match="record at least two trials"):
         hold_out(slider.trials(1), 0.1, 0)
+
+
+@given(st.lists(st.integers(2, 300), min_size=1, max_size=6), st.floats(0.01, 0.3), st.integers(0, 1000))
+def test_of_a_handful_of_trials_a_stretch_is_held_out(lengths, fraction, seed):
+    data = [slider.trials(1, seed=i, rows=rows)[0] for i, rows in enumerate(lengths)]
+    total, least = sum(lengths), max(20, round(fraction * sum(lengths)))
+    if 2 * fraction * len(data) >= 1 or max(lengths) < 3 * least:
+        if len(data) > 1:
+            assert hold_out_some(data, fraction, seed, 20) == hold_out(data, fraction, seed)
+        return
+    learn, held = hold_out_some(data, fraction, seed, 20)
+    assert [len(trial) for trial in held] == [least]
+    assert sum(map(len, learn)) == total - least, "no row is lost, and none is on both sides"
+    everything = np.concatenate([trial.states for trial in data])
+    assert all((everything == row).all(axis=1).any() for row in held[0].states)
+    assert hold_out_some(data, fraction, seed, 20)[1][0].source == held[0].source
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=5), st.integers(1, 5), st.integers(1, 10))
