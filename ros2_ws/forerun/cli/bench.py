@@ -166,5 +166,4 @@ def _print(measurement: Measurement, terminal: Console) -> None:
         table = Table("", *(str(number + 1) for number in range(len(rows))), box=SIMPLE_HEAD, title=measurement.subject)
         for name in names:
             table.add_row(name, *(str(row.get(name, "")) for row in rows))
-    # Wider than the 80 columns that are assumed where there is no terminal: figures are not to be cut.
-    terminal.print(table, width=max(terminal.width, 120))
+    terminal.print(table)

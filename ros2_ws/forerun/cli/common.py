@@ -24,6 +24,10 @@ JsonOption = Annotated[
 ]
 
 
+_FILE_WIDTH = 160
+"""Columns at least, where there is no terminal."""
+
+
 def complain(message: str) -> None:
     """An error message, on standard error, as it is (no markup)."""
     typer.echo(f"forerun: {message}", err=True)
@@ -31,7 +35,11 @@ def complain(message: str) -> None:
 
 def console(json_file: Path | None = None) -> Console:
     """Where people read: standard output, or standard error where JSON goes to standard output."""
-    return Console(stderr=json_file == Path("-"), highlight=False, soft_wrap=True)
+    found = Console(stderr=json_file == Path("-"), highlight=False, soft_wrap=True)
+    if not found.is_terminal:
+        # 80 columns would be assumed, and tables cut to them.
+        found.width = max(found.width, _FILE_WIDTH)
+    return found
 
 
 def emit(result: Mapping[str, Any], json_file: Path | None) -> None:
