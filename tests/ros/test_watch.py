@@ -42,7 +42,10 @@ def test_the_live_state_of_a_controller_and_its_robot_in_a_namespace(processes: 
     assert found["states"]["rate"] > 5 and found["commands"]["rate"] > 5
     assert found["prediction"]["plans"] > 0 and found["missing"] == []
     assert "scale 0.5" in shown.output and "steps ahead off by" in shown.output
-    other = CliRunner().invoke(app, ["watch", "--once", "--seconds", "2.5"], env={"COLUMNS": "200"})
+    for _ in range(5):
+        other = CliRunner().invoke(app, ["watch", "--once", "--seconds", "2.5"], env={"COLUMNS": "200"})
+        if "--namespace /lab" in other.output:
+            break
     assert other.exit_code == 1 and "--namespace /lab" in other.output
 
 

@@ -215,6 +215,11 @@ class Draft:
         ]
         if any(self.urdf.joints[name].damping > 0 for name in self._drives.interface):
             lines.append("  damping: { log_uniform: [0.3, 3.0], relative: true }")
+        kinds = set(self._drives.interface.values())
+        if "position" in kinds:
+            lines.append("  stiffness: { log_uniform: [0.7, 1.4], relative: true }")
+        if kinds & {"position", "velocity"}:
+            lines.append("  servo_damping: { log_uniform: [0.6, 1.6], relative: true }")
         lines += [
             "  strength: { uniform: [0.85, 1.15] }",
             "  lag: { uniform: [0.002, 0.03] } # s",

@@ -147,12 +147,12 @@ def velocity_guess(joint: UrdfJoint) -> float:
 
 
 def gains(load: Load, interface: str, velocity: float) -> tuple[float, float]:
-    """Stiffness and damping of a servo that holds ``load``: 2.5 Hz, damped to 0.7, and 0.05 rad (or m) of sag at the most; of a
+    """Stiffness and damping of a servo that holds ``load``: 4 Hz, damped to 0.7, and 0.02 rad (or m) of sag at the most; of a
     velocity servo that follows within 0.05 s."""
     inertia = max(load.inertia, 1e-6)
     if interface == "velocity":
         return 0.0, rounded(max(inertia / 0.05, load.weight / (0.1 * velocity)))
-    stiffness = max(inertia * (2.0 * math.pi * 2.5) ** 2, load.weight / 0.05)
+    stiffness = max(inertia * (2.0 * math.pi * 4.0) ** 2, load.weight / 0.02)
     return rounded(stiffness), rounded(1.4 * math.sqrt(stiffness * inertia))
 
 
