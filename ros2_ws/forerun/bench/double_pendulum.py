@@ -14,7 +14,8 @@ from forerun.bench.logs import as_trials, fit, folder_of_logs
 from forerun.bench.physics import Physics, with_best_delay
 from forerun.bench.records import Measurement, Options, Row, Unavailable
 from forerun.evaluation import Evaluation, evaluate
-from forerun_models.evaluation.kstep import cut
+from forerun_models.evaluation.kstep import cut, errors, rmse
+from forerun_models.evaluation.predictors import Predictor
 from forerun_models.recipe import load_recipe
 from forerun_sim.spec import RobotSpec, load_robot
 from forerun_sim.trial import Trial
@@ -24,6 +25,8 @@ DESIGN = "C.1"
 UNSEEN = "C.1_pendubot_ilqr_tvlqr_lqr_perturbation"
 """How the trials of the controller begin that training never sees."""
 PHYSICS = "published physics"
+_USUAL = 0.999
+"""Of the training rows, those that are no faster than what counts as the speeds of training."""
 _STRIDE = 25
 """Rows between the windows on which the delay of the published physics is chosen."""
 
@@ -86,9 +89,11 @@ def measure(options: Options) -> Measurement:
     wanted = options.chosen(["forerun", PHYSICS])
     split = load_split(options)
     physics = split.physics() if PHYSICS in wanted else None
-    rows: list[Row] = []
+    rows: list[Row] = [] if physics is None else by_speed(split, physics, {"model": PHYSICS, "seed": "", "train_s": ""})
     for number, seed in enumerate(options.seeds):
         fitted = fit(split.train, split.robot, seed, options)
+        about: Row = {"model": "forerun", "seed": seed, "train_s": round(fitted.seconds, 1)}
+        rows += by_speed(split, fitted.bundle.rollout, about)
         for name, trials in (("validation", split.validation), ("unseen controller", split.unseen)):
             result = evaluate(fitted.bundle, trials, split.train, {} if physics is None else {PHYSICS: physics})
             rows += table_rows(result, name, seed, fitted.seconds, fixed=number == 0)
@@ -99,6 +104,22 @@ def measure(options: Options) -> Measurement:
         "threads": 1,
     }
     return Measurement("logs", rows, settings)
+
+
+def by_speed(split: Split, predict: Predictor, about: Row) -> list[Row]:
+    """Errors of ``predict`` on windows of the validation trials in which no joint is faster than training shows, and on the
+    others; with the median window's."""
+    cuts, joints = cut(split.validation, load_history(split.robot)), len(split.robot.joints)
+    squared = errors(predict, cuts, split.std)
+    usual = np.quantile(np.concatenate([np.abs(trial.states[:, joints:]).max(axis=1) for trial in split.train]), _USUAL)
+    beyond = np.abs(cuts.future[..., joints:]).max(axis=(1, 2)) > usual
+    rows: list[Row] = []
+    for trials, chosen in (("validation, speeds of training", ~beyond), ("validation, faster", beyond)):
+        means = {f"k{step}": round(value, 4) for step, value in rmse(squared[chosen]).items()}
+        window = np.sqrt(np.median(squared[chosen].mean(axis=2), axis=0))
+        medians = {f"median{step}": round(float(window[step - 1]), 4) for step in (10, 50)}
+        rows.append({"trials": trials, **about, **means, **medians, "windows": int(chosen.sum())})
+    return rows
 
 
 def table_rows(result: Evaluation, trials: str, seed: int, seconds: float, *, fixed: bool) -> list[Row]:
