@@ -121,7 +121,7 @@ class ControllerNode(GuardedNode):
             planner,
             pacer,
             phase,
-            Outputs(self, manifest, values["dry_run"], values["frame"]),
+            Outputs(self, manifest, values["dry_run"], values["frame"], lockstep),
             self.get_logger(),
             dry_run=values["dry_run"],
             rights=rights(self.parameters),

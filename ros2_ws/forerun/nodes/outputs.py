@@ -27,16 +27,17 @@ class Outputs:
         manifest: names joints and topics.
         dry_run: nothing goes to the robot; ``~/dry_commands`` beside it and ``~/command_stamped`` show what would have.
         frame: frame_id of ``~/markers``.
+        lockstep: ``~/command_stamped`` answers a simulator that waits.
 
     Attributes:
         sent: commands published so far.
     """
 
-    def __init__(self, node: Node, manifest: Manifest, dry_run: bool, frame: str) -> None:
+    def __init__(self, node: Node, manifest: Manifest, dry_run: bool, frame: str, lockstep: bool) -> None:
         self._node = node
         topic = "~/dry_commands" if dry_run else manifest.commands_topic
         self._commands = node.create_publisher(Float64MultiArray, topic, qos.COMMANDS_OUT)
-        self._stamped = node.create_publisher(JointState, "~/command_stamped", qos.STAMPED)
+        self._stamped = node.create_publisher(JointState, "~/command_stamped", qos.LOCKSTEP_OUT if lockstep else qos.STAMPED)
         self._predicted = node.create_publisher(JointTrajectory, "~/predicted", qos.VIEWS)
         self._markers = Markers(node, frame)
         self.sent = 0

@@ -25,7 +25,10 @@ PICTURES_IN = _profile(1, reliable=False)
 """A camera's image as the controller reads it: the newest one counts."""
 
 STATES_LOCKSTEP = _profile(1000)
-"""In lockstep no state may be lost, and hundreds a second may come: a recorder on a busy machine is seconds behind."""
+"""In lockstep no state may be lost, and hundreds a second may come."""
+
+LOCKSTEP_OUT = _profile(1000, latched=True)
+"""States and answers in lockstep: a recorder on a busy machine is seconds behind, and discovered after the first of them."""
 
 PICTURES_OUT = _profile(5)
 """Images of the simulator: both kinds of subscription match; few are kept, as they are large."""

@@ -98,7 +98,7 @@ class SimulatorNode(Node):  # type: ignore[misc]
         self._answers: queue.SimpleQueue[tuple[int, NDArray[np.float64]]] = queue.SimpleQueue()
         self._ending = threading.Event()
         self._state = JointState(name=list(self._spec.joint_names))
-        states = qos.STATES_LOCKSTEP if values["lockstep"] else qos.STATES_OUT
+        states = qos.LOCKSTEP_OUT if values["lockstep"] else qos.STATES_OUT
         self._states = self.create_publisher(JointState, self._spec.topics.joint_states, states)
         self._trial = self.create_publisher(String, "trial", qos.LATCHED)
         self._senses = Senses(self, self._plant)
