@@ -73,7 +73,8 @@ class Pushes:
         self.begin = max(last + max(1, round(rng.exponential(self._interval) / self._step)), self._end)
         self._end = self.begin + self._steps
         link = self._links[int(rng.integers(len(self._links)))]
-        force, torque = _along(rng, self._force), _along(rng, self._torque)
+        directions = rng.standard_normal(6).tolist()
+        force, torque = _along(directions[:3], self._force), _along(directions[3:], self._torque)
         self._push = Push(self.begin * self._step, self._steps * self._step, link, force, torque)
 
     def apply(self, step: int, push: Callable[[str, Vector, Vector], None]) -> None:
@@ -87,9 +88,9 @@ class Pushes:
             push(self._push.link, self._push.force, self._push.torque)
 
 
-def _along(rng: np.random.Generator, size: float) -> Vector:
-    """A vector of that size in a random direction."""
-    x, y, z = rng.standard_normal(3).tolist()
+def _along(direction: Sequence[float], size: float) -> Vector:
+    """A vector of that size along ``direction`` [3]."""
+    x, y, z = direction
     scale = size / max(math.sqrt(x * x + y * y + z * z), 1e-12)
     return x * scale, y * scale, z * scale
 
@@ -104,7 +105,7 @@ class Periods:
         self._step = step
         self._rng: np.random.Generator | None = None
         self._scale = 0.0
-        self._drawn: list[int] = []
+        self._noise: list[float] = []
         self.following = substeps
         """Physics steps of the period after the one that ``next`` gave last."""
 
@@ -112,7 +113,7 @@ class Periods:
         """Begins an episode; ``stream`` is asked for where periods vary."""
         self._scale = parameters.period_jitter / self._step
         self._rng = stream() if self._scale > 0 else None
-        self._drawn = []
+        self._noise = []
         self.following = self._substeps
         self.next()
 
@@ -120,10 +121,9 @@ class Periods:
         """Physics steps of the next period."""
         count = self.following
         if self._rng is not None:
-            if not self._drawn:
-                noise = self._rng.standard_normal(_BLOCK) * self._scale
-                self._drawn = np.maximum(np.rint(self._substeps + noise), 1).astype(int).tolist()
-            self.following = self._drawn.pop()
+            if not self._noise:
+                self._noise = self._rng.standard_normal(_BLOCK).tolist()
+            self.following = max(round(self._substeps + self._noise.pop() * self._scale), 1)
         return count
 
     @property

@@ -5,12 +5,12 @@ contract them (setup.py). */
 #include "../floats.h"
 #include <math.h>
 
-#define FIGURES 11 /* of parts.Figures, behind the index */
+#define FIGURES 12 /* of parts.Figures, behind the index */
 #define CREEP 0.02
 
 typedef struct {
     Py_ssize_t index;
-    double stiffness, damping, limit, keep, strength, top, half, inertia, stiction, slow, share;
+    double forward, stiffness, damping, limit, keep, strength, top, half, inertia, stiction, slow, share;
     double output, lead, speed;
     int crossing; /* whether `speed` is the rotor's own */
 } Drive;
@@ -50,7 +50,7 @@ static int Drives_init(Drives *self, PyObject *arguments, PyObject *names)
         if (!numbers(given, all, 1 + FIGURES))
             return -1;
         drive->index = (Py_ssize_t)all[0];
-        memcpy(&drive->stiffness, all + 1, FIGURES * sizeof(double));
+        memcpy(&drive->forward, all + 1, FIGURES * sizeof(double));
         self->lags |= drive->keep != 0.0;
         if (drive->index < 0) {
             PyErr_SetString(PyExc_ValueError, "the index of a joint is negative");

@@ -28,7 +28,7 @@ class Drives:
         for drive in figures:
             gear = Gear(drive.half, drive.inertia, step) if drive.half > 0 else None
             losses = Losses(drive.stiction, drive.slow, drive.share) if drive.stiction > 0 or drive.share > 0 else None
-            self._rows.append((*drive[:7], gear, losses))
+            self._rows.append((drive.joint, *drive[2:8], gear, losses))
 
     def moving(self) -> list[Moving]:
         """What each drive [A] remembers."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from forerun_sim.actuators import drives
 from forerun_sim.actuators.delay import DelayLine
 from forerun_sim.actuators.drives import JointRow
-from forerun_sim.actuators.parts import Figures, Law
+from forerun_sim.actuators.parts import Figures
 from forerun_sim.compiled import compiled
 from forerun_sim.gravity import GravityCompensation
 from forerun_sim.randomization import Parameters
@@ -78,7 +78,7 @@ class ActuatorModel:
 
     def _build(self, parameters: Parameters) -> None:
         figures = [Figures.of(index, joint, parameters, self._step) for index, joint in self._driven]
-        self._forward = [Law.of(joint, parameters).forward for _, joint in self._driven]
+        self._forward = [drive.forward for drive in figures]
         self._drives = _Drives(figures, self._step)
         self._lags = any(drive.keep for drive in figures)
         self.feedback = any(drive.feedback for drive in figures)

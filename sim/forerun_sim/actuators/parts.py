@@ -139,6 +139,7 @@ class Figures(NamedTuple):
     ``Gear`` (``half`` is 0 where there is none) and its ``Losses`` (``stiction`` and ``share`` are 0 where there are none)."""
 
     joint: int
+    forward: float
     stiffness: float
     damping: float
     limit: float
@@ -161,7 +162,7 @@ class Figures(NamedTuple):
         law, motor, name = Law.of(joint, parameters), Motor.of(joint, parameters, step), joint.name
         return cls(
             number,
-            *law[1:],
+            *law,
             *motor,
             half=0.5 * max(parameters.backlash[name], 0.0),
             inertia=parameters.armature[name] + step * law.damping + step * step * law.stiffness,

@@ -20,6 +20,7 @@ import pybullet
 from forerun_sim.actuators import JointRow
 from forerun_sim.engines.base import Bodies, Hardware, Image, Servo, gravity_vector
 from forerun_sim.engines.bullet_camera import BulletCameras
+from forerun_sim.engines.bullet_dynamics import Dynamics
 from forerun_sim.engines.bullet_rotors import Rotors
 from forerun_sim.engines.bullet_scene import BulletScene, picker
 from forerun_sim.engines.bullet_urdf import ShiftedUrdf
@@ -31,10 +32,6 @@ from forerun_sim.urdf import robot_urdf
 from forerun_sim.urdf_checks import check_meshes
 
 GRAVITY = 9.81
-_FAST = 1e6
-"""Joint velocity [rad/s] at which PyBullet would clip: out of reach, so that exploding physics is seen and not hidden."""
-_GRAIN = 1e-4
-"""Mass [kg] of a root link that the URDF gives none: PyBullet holds a body still whose base has none."""
 _TORQUE = pybullet.TORQUE_CONTROL
 _command, _step, _read = pybullet.setJointMotorControlArray, pybullet.stepSimulation, pybullet.getJointStates
 _FRESH = 500
@@ -64,9 +61,6 @@ class BulletEngine:
         """Takes what belongs to the URDF's joints, in their order, of what belongs to all."""
         self._nothing = (0.0,) * len(driven)
         self._last_link = self._urdf.carrier if spec.base != "fixed" else self._urdf.joints[self._names[-1]].child
-        self._inertia: dict[str, tuple[float, ...]] = {}
-        self._applied: dict[tuple[str, int], dict[str, Any]] = {}
-        """What the robot was last told of links and joints: PyBullet hears changes alone."""
         self._pushes: list[tuple[int, int, Vector, Vector]] = []
         self._shifts: dict[str, Vector] = {}
         self._loaded = 0
@@ -77,6 +71,8 @@ class BulletEngine:
             self._load(complete.write({}))
             complete.close()
         self._indices = tuple(self._by_joint[joint.in_urdf or joint.name] for _, joint in driven)
+        joints = dict(zip(self._names, self._indices, strict=True))
+        self._dynamics = Dynamics(self._client, self._urdf, self._links, joints, self._last_link)
         self._prepare()
         self._scene = BulletScene(spec, self._client, self._body)
         self._free = bool(spec.bodies)
@@ -122,13 +118,8 @@ class BulletEngine:
         self._loaded += 1
 
     def _prepare(self) -> None:
-        """What holds for all episodes: no hidden damping, no default motors, no mass where the URDF gives none."""
-        for link, index in self._links.items():
-            self._change(index, linearDamping=0.0, angularDamping=0.0, maxJointVelocity=_FAST)
-            if self._urdf.links[link].mass <= 0:
-                mass = _GRAIN if index < 0 and self._urdf.moved(link) else 0.0
-                self._change(index, mass=mass, localInertiaDiagonal=(mass, mass, mass))
-            self._inertia[link] = pybullet.getDynamicsInfo(self._body, index, self._client)[2]
+        """What holds for all episodes: no hidden damping, no default motors."""
+        self._dynamics.load(self._body)
         self._held = others = [self._by_joint[name] for name in self._urdf.movable if name not in self._names]
         if others:
             self._motors(others, pybullet.POSITION_CONTROL, targetPositions=[0.0] * len(others), forces=[1e4] * len(others))
@@ -144,7 +135,6 @@ class BulletEngine:
         else:
             pybullet.removeBody(self._body, client)
         self._load(path)
-        self._applied.clear()
         self._prepare()
         if fresh:
             self._scene = BulletScene(self._spec, client, self._body)
@@ -155,42 +145,17 @@ class BulletEngine:
     def _motors(self, indices: Sequence[int], mode: int, **values: Any) -> None:
         pybullet.setJointMotorControlArray(self._body, indices, mode, physicsClientId=self._client, **values)
 
-    def _change(self, link: int, **values: Any) -> None:
-        pybullet.changeDynamics(self._body, link, physicsClientId=self._client, **values)
-
-    def _set(self, what: str, index: int, **values: Any) -> None:
-        """Changes ``what`` of a link where it is not so already."""
-        if self._applied.get((what, index)) != values:
-            self._applied[what, index] = values
-            self._change(index, **values)
-
     def reset(self, parameters: Parameters, position: Sequence[float], velocity: Sequence[float]) -> None:
         com = parameters.com
-        links = [link for link in parameters.mass if link in self._links]
+        links = [link for link in parameters.mass if link in self._links] if any(com.values()) else []
         shifts = {link: (com[f"{link}.x"], com[f"{link}.y"], com[f"{link}.z"]) for link in links}
         shifts = {link: shift for link, shift in shifts.items() if shift != ORIGIN}
         if shifts != self._shifts:
             self._shift(shifts)
         self._scene.clear()
         self._rotors.reset(parameters, [position[slot] for slot in self._slots], self._last_link)
-        for link in links:
-            mass, index = parameters.mass[link], self._links[link]
-            factor = mass / self.bodies.mass[link] * parameters.inertia[link]
-            carried = parameters.payload if link == self._last_link else 0.0
-            more_mass, more_inertia = self._rotors.carried.get(link, (0.0, ORIGIN))
-            moments = tuple(own * factor + more for own, more in zip(self._inertia[link], more_inertia, strict=True))
-            self._set(
-                "body",
-                index,
-                mass=mass + carried + more_mass,
-                localInertiaDiagonal=moments,
-                lateralFriction=parameters.link_friction[link],
-                restitution=parameters.restitution[link],
-            )
         acting = self._rotors.turning
-        for name, index in zip(self._names, self._indices, strict=True):
-            damping = 0.0 if acting else parameters.damping[name] + parameters.viscous[name]
-            self._set("damping", index, jointDamping=damping)
+        self._dynamics.reset(parameters, self._rotors.carried, damped=not acting)
         coulomb = [0.0 if acting else parameters.coulomb[name] for name in self._names]
         self._motors(self._indices, pybullet.VELOCITY_CONTROL, targetVelocities=[0.0] * len(coulomb), forces=coulomb)
         self._pushes.clear()
@@ -218,8 +183,9 @@ class BulletEngine:
         return self._cameras.picture(name)
 
     def _place(self, position: Sequence[float], velocity: Sequence[float]) -> None:
-        for slot, index in zip(self._slots, self._indices, strict=True):
-            pybullet.resetJointState(self._body, index, position[slot], velocity[slot], physicsClientId=self._client)
+        if self._slots:
+            at, speed = [(position[slot],) for slot in self._slots], [(velocity[slot],) for slot in self._slots]
+            pybullet.resetJointStatesMultiDof(self._body, self._indices, at, speed, physicsClientId=self._client)
         for index in self._held:
             pybullet.resetJointState(self._body, index, 0.0, 0.0, physicsClientId=self._client)
 

@@ -143,8 +143,8 @@ class SensorModel:
             return None
         if part:
             effort = [old + part * (new - old) for old, new in zip(effort, newer[2], strict=True)]
-        values = np.array((position, motion, effort))
-        return Reading(time, values[0], values[1], values[2], imu)
+        values = np.array([*position, *motion, *effort])  # flat: twice as fast as from nested lists
+        return Reading(time, values[:size], values[size : 2 * size], values[2 * size :], imu)
 
     def _earlier(self, step: float) -> list[float]:
         """The positions of all joints [J], ``step`` physics steps after the beginning."""

@@ -34,7 +34,7 @@ def figures(number: int) -> list[Figures]:
 
     rows = zip(some(50.0), some(2.0), some(0.9), some(8.0), some(0.01), some(0.02), some(0.3), some(0.1), some(0.2), strict=True)
     return [
-        Figures(2 * slot, stiffness, damping, 3.0 + slot, keep, 0.9, top, half, inertia, stiction, slow + 1e-6, share)
+        Figures(2 * slot, 1.0, stiffness, damping, 3.0 + slot, keep, 0.9, top, half, inertia, stiction, slow + 1e-6, share)
         for slot, (stiffness, damping, keep, top, half, inertia, stiction, slow, share) in enumerate(rows)
     ]
 
