@@ -33,7 +33,8 @@ from forerun_sim.urdf_checks import inertia_about
 _RATE, _PHYSICS = 50, 1000
 _WHOLE_ARM = 6
 _CROSSING = 2.0
-"""Seconds from one position limit to the other that a first task takes at least, where commands are velocities."""
+"""Seconds from one position limit to the other that a first task takes at least."""
+_GENTLY = f"from limit to limit in {_CROSSING:g} s"
 _UNITS = {"prismatic": ("m", "N"), "revolute": ("rad", "N m"), "continuous": ("rad", "N m")}
 GUESS = "GUESS"
 _WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
@@ -144,15 +145,13 @@ class Draft:
         assumed = f"no effort limit; {effort:g} {force} assumed, twice what its weight asks for"
         lines.append(f"    effort: {effort:.6g} # {force if given else f'{force}; {self._note(name, assumed)}'}")
         self._efforts[name] = effort
-        full = {"effort": 10.0 * effort, "velocity": 5.0 * velocity, "position": velocity}[interface]
-        said = {"effort": "full effort in 0.1 s", "velocity": "full speed in 0.2 s", "position": "as fast as the joint"}[
-            interface
-        ]
+        full = {"effort": 10.0 * effort, "velocity": 5.0 * velocity, "position": self._gentle(joint)}[interface]
+        said = {"effort": "full effort in 0.1 s", "velocity": "full speed in 0.2 s", "position": _GENTLY}[interface]
         lines.append(f"    slew: {rounded(full):g} # {GUESS}: {said}")
         return lines
 
     def _control(self) -> str:
-        self.notes.append("slew: full effort in 0.1 s, full speed in 0.2 s; position commands as fast as the joint")
+        self.notes.append(f"slew: full effort in 0.1 s, full speed in 0.2 s; position commands {_GENTLY}")
         self.notes.append(f"control: {_RATE} Hz; physics at {self.physics_rate} Hz, the slowest at which a trial stayed stable")
         return (
             "control:\n"
@@ -280,14 +279,17 @@ class Draft:
             lines += self._reach(link, chain, [*gentle, "    initial_position:", *start], still, costs)
         return "\n".join(lines) + "\n"
 
+    def _gentle(self, joint: UrdfJoint) -> float:
+        """The speed of a first task."""
+        limits, most = position_limits(joint), self._velocities[joint.name]
+        return most if limits is None else min(most, (limits[1] - limits[0]) / _CROSSING)
+
     def _command_limits(self) -> list[str]:
         """Drives are often much stronger, and faster, than a task needs; then trials and plans whirl the robot about."""
         wanted, said = {}, set()
         for name, kind in self._drives.interface.items():
             joint, most = self.urdf.joints[name], self._velocities[name]
-            limits = position_limits(joint)
-            speed = most if limits is None else min(most, (limits[1] - limits[0]) / _CROSSING)
-            why = f"from limit to limit in {_CROSSING:g} s"
+            limits, speed, why = position_limits(joint), self._gentle(joint), _GENTLY
             if kind == "effort" and self.base == "fixed":
                 load, light = self._loads[name], self._weightless()
                 most = self._efforts[name]
