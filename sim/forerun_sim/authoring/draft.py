@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
-import numpy as np
-
+from forerun_sim.authoring.first_tasks import FirstTasks
 from forerun_sim.authoring.guess import (
+    GENTLY,
     Drives,
     Load,
     ample_effort,
@@ -17,7 +16,7 @@ from forerun_sim.authoring.guess import (
     drives,
     effort_guess,
     gains,
-    home,
+    gentle,
     is_finger,
     loads,
     position_limits,
@@ -25,20 +24,15 @@ from forerun_sim.authoring.guess import (
     tip,
     velocity_guess,
 )
-from forerun_sim.kinematics import Kinematics
+from forerun_sim.authoring.yaml_text import mapping, text
 from forerun_sim.spec.scene import PARTS, SHIFTS
 from forerun_sim.urdf import Urdf, UrdfJoint
 from forerun_sim.urdf_checks import inertia_about
 
 _RATE, _PHYSICS = 50, 1000
 _WHOLE_ARM = 6
-_CROSSING = 2.0
-"""Seconds from one position limit to the other that a first task takes at least."""
-_GENTLY = f"from limit to limit in {_CROSSING:g} s"
 _UNITS = {"prismatic": ("m", "N"), "revolute": ("rad", "N m"), "continuous": ("rad", "N m")}
 GUESS = "GUESS"
-_WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
-"""What YAML takes for something else than text."""
 
 
 @dataclass
@@ -89,8 +83,8 @@ class Draft:
             f"# every guess carries the word {GUESS}: look at each, put the true figure in, and take the word out.",
             "format: 1",
             f"name: {self.name}",
-            f"description: {_text(f'{self.urdf.name}, drafted from its URDF.')}",
-            f"urdf: {_text(self.file)}",
+            f"description: {text(f'{self.urdf.name}, drafted from its URDF.')}",
+            f"urdf: {text(self.file)}",
         ]
         if self.base != "fixed":
             lines += [f"base: {self.base} # its coordinates are the joints base_...", "ground: true"]
@@ -119,7 +113,7 @@ class Draft:
     def _joint(self, joint: UrdfJoint) -> list[str]:
         name, (unit, force) = joint.name, _UNITS[joint.type]
         interface = self._drives.interface.get(name, "none")
-        lines = [f"  - name: {_text(name)}", f"    type: {joint.type}"]
+        lines = [f"  - name: {text(name)}", f"    type: {joint.type}"]
         why = ""
         if name in self._drives.passive:
             why = f" # {self._note(name, self._drives.passive[name])}"
@@ -145,13 +139,13 @@ class Draft:
         assumed = f"no effort limit; {effort:g} {force} assumed, twice what its weight asks for"
         lines.append(f"    effort: {effort:.6g} # {force if given else f'{force}; {self._note(name, assumed)}'}")
         self._efforts[name] = effort
-        full = {"effort": 10.0 * effort, "velocity": 5.0 * velocity, "position": self._gentle(joint)}[interface]
-        said = {"effort": "full effort in 0.1 s", "velocity": "full speed in 0.2 s", "position": _GENTLY}[interface]
+        full = {"effort": 10.0 * effort, "velocity": 5.0 * velocity, "position": gentle(joint, velocity)}[interface]
+        said = {"effort": "full effort in 0.1 s", "velocity": "full speed in 0.2 s", "position": GENTLY}[interface]
         lines.append(f"    slew: {rounded(full):g} # {GUESS}: {said}")
         return lines
 
     def _control(self) -> str:
-        self.notes.append(f"slew: full effort in 0.1 s, full speed in 0.2 s; position commands {_GENTLY}")
+        self.notes.append(f"slew: full effort in 0.1 s, full speed in 0.2 s; position commands {GENTLY}")
         self.notes.append(f"control: {_RATE} Hz; physics at {self.physics_rate} Hz, the slowest at which a trial stayed stable")
         return (
             "control:\n"
@@ -172,17 +166,17 @@ class Draft:
             strong = min(self._efforts[name], ample_effort(self._held(name), self._velocities[name]))
             viscous[name] = 0.0 if joint.damping > 0 else rounded(0.01 * strong / self._velocities[name])
             coulomb[name] = 0.0 if joint.friction > 0 else rounded(0.01 * strong)
-        lines.append(f"  viscous: {_mapping(viscous)} # N m s/rad or N s/m, beside the URDF's damping")
-        lines.append(f"  coulomb: {_mapping(coulomb)} # N m or N, beside the URDF's friction")
+        lines.append(f"  viscous: {mapping(viscous)} # N m s/rad or N s/m, beside the URDF's damping")
+        lines.append(f"  coulomb: {mapping(coulomb)} # N m or N, beside the URDF's friction")
         fastest = {name: rounded(1.5 * self._velocities[name]) for name in self._drives.interface}
-        lines.append(f"  no_load_speed: {_mapping(fastest)} # rad/s or m/s; {GUESS}: half above the velocity limit")
+        lines.append(f"  no_load_speed: {mapping(fastest)} # rad/s or m/s; {GUESS}: half above the velocity limit")
         servos = {name: kind for name, kind in self._drives.interface.items() if kind != "effort"}
         if servos:
             found = {name: gains(self._held(name), kind, self._velocities[name]) for name, kind in servos.items()}
             stiffness = {name: pair[0] for name, pair in found.items() if pair[0] > 0}
             note = self._note("actuators", "gains of the servos, from the inertia that they move")
-            lines += [f"  stiffness: {_mapping(stiffness)} # N m/rad or N/m; {note}"] if stiffness else []
-            lines.append(f"  damping: {_mapping({name: pair[1] for name, pair in found.items()})} # N m s/rad or N s/m; {note}")
+            lines += [f"  stiffness: {mapping(stiffness)} # N m/rad or N/m; {note}"] if stiffness else []
+            lines.append(f"  damping: {mapping({name: pair[1] for name, pair in found.items()})} # N m s/rad or N s/m; {note}")
         if self._weightless():
             note = self._note("actuators", "the robot itself balances its weight, as controllers of arms do; else false")
             lines.append(f"  gravity_compensation: true # {note}")
@@ -240,7 +234,7 @@ class Draft:
             found = damp_gains(self.urdf, self._drives.interface, _RATE)
             note = self._note("safety", "damp_gain: as strong as this rate of commands bears")
             lines.append("  action: damp # an arm sinks slowly; an arm that must not sink needs a brake")
-            lines.append(f"  damp_gain: {_mapping(found)} # N m s/rad or N s/m; {note}")
+            lines.append(f"  damp_gain: {mapping(found)} # N m s/rad or N s/m; {note}")
         else:
             lines.append("  action: zero # effort and velocity 0")
         lines += [
@@ -252,89 +246,8 @@ class Draft:
         return "\n".join(lines) + "\n"
 
     def _tasks(self) -> str:
-        joints = [self.urdf.joints[name] for name in self.urdf.movable if name not in self._drives.left_out]
-        driven = [joint for joint in joints if joint.name in self._drives.interface]
-        start = [f"      {_text(joint.name)}: {{ normal: [{home(joint):g}, 0.05] }}" for joint in joints]
-        speed = sum(self._velocities[joint.name] for joint in driven) / max(1, len(driven))
-        still = [_term("quadratic", f"velocity:{joint.name}", weight=rounded(0.1 / speed)) for joint in driven]
-        costs = ["      - { kind: action, weight: 0.02 }", "      - { kind: slew, weight: 0.02 }"]
-        kept = [_term("quadratic", f"position:{joint.name}", target=home(joint), weight=1.0) for joint in driven]
-        upright = [
-            _term("quadratic", f"position:base_{part}", weight=2.0) for part in ("roll", "pitch") if self.base == "floating"
-        ]
-        gentle = self._command_limits()
-        lines = [
-            "tasks:",
-            "  hold: # stay in the posture in which the joints wait",
-            "    duration: 5.0 # s",
-            *gentle,
-            "    initial_position:",
-        ]
-        lines += [*start, "    terms:", *kept, *upright, *still, *costs, "    success:"]
-        lines += [_held(f"position:{joint.name}", (home(joint) - 0.1, home(joint) + 0.1)) for joint in driven]
-        if not driven:
-            return "tasks: {} # no joint is driven\n"
-        link, chain = tip(self.urdf, self._drives.interface)
-        if self.base == "fixed" and len(chain) >= 3 and not self._looks_mobile():
-            lines += self._reach(link, chain, [*gentle, "    initial_position:", *start], still, costs)
-        return "\n".join(lines) + "\n"
-
-    def _gentle(self, joint: UrdfJoint) -> float:
-        """The speed of a first task."""
-        limits, most = position_limits(joint), self._velocities[joint.name]
-        return most if limits is None else min(most, (limits[1] - limits[0]) / _CROSSING)
-
-    def _command_limits(self) -> list[str]:
-        """Drives are often much stronger, and faster, than a task needs; then trials and plans whirl the robot about."""
-        wanted, said = {}, set()
-        for name, kind in self._drives.interface.items():
-            joint, most = self.urdf.joints[name], self._velocities[name]
-            limits, speed, why = position_limits(joint), self._gentle(joint), _GENTLY
-            if kind == "effort" and self.base == "fixed":
-                load, light = self._loads[name], self._weightless()
-                most = self._efforts[name]
-                against = joint.damping * speed + joint.friction
-                enough = rounded(ample_effort(Load(load.inertia, 0.0) if light else load, speed) + against)
-                why += ", reached within a quarter of a second" + ("" if light else ", and 2.5 times the weight")
-            elif kind == "velocity" and limits is not None:
-                enough = rounded(speed)
-            else:
-                continue
-            if 0.0 < enough < most:
-                wanted[_text(name)] = f"[{-enough:g}, {enough:g}]"
-                said.add(why)
-        if not wanted:
-            return []
-        note = self._note("tasks", f"command limits, {'; '.join(sorted(said))}")
-        return [f"    command_limits: {{ {', '.join(f'{name}: {limits}' for name, limits in wanted.items())} }} # {note}"]
-
-    def _reach(self, link: str, chain: tuple[str, ...], start: list[str], still: list[str], costs: list[str]) -> list[str]:
-        """A goal for the tip that can be reached: where it is after each joint of its chain moved by a tenth of its range.
-        ``start``: the lines of limits and initial positions."""
-        names = self.urdf.movable
-        position = np.array([home(self.urdf.joints[name]) for name in names])
-        for name in chain:
-            low, high = position_limits(self.urdf.joints[name]) or (-3.0, 3.0)
-            position[names.index(name)] += 0.1 * (high - low) if position[names.index(name)] < 0.5 * (low + high) + 1e-9 else 0.0
-        goal = Kinematics(self.urdf.frames(names)).point(np, position, link)
-        shown = ", ".join(f"{value:.3f}" for value in goal)
-        places = [f"link:{link}.{axis}" for axis in "xyz"]
-        return [
-            f"  reach: # bring link '{link}' to a place; a goal is an input of the planner and may change at any time",
-            "    duration: 5.0 # s",
-            f"    goal: {{ names: [x, y, z], default: [{shown}] }} # m, in the frame of the base",
-            *start,
-            "    terms:",
-            f"      - {{ kind: distance, link: {_text(link)}, goal: 0, weight: 1.0 }}",
-            "      - kind: product # 1 at the goal",
-            "        weight: 1.0",
-            "        terms:",
-            *(f"    {_term('tolerance', place, goal=k, margin=0.1)}" for k, place in enumerate(places)),
-            *still,
-            *costs,
-            "    success: # within 2 cm along each axis",
-            *(_held(place, (-0.02, 0.02), goal=k) for k, place in enumerate(places)),
-        ]
+        parts = self.urdf, self.base, self._drives, self._loads, self._velocities, self._efforts
+        return FirstTasks(*parts, self._weightless(), self._looks_mobile(), self._note).text()
 
 
 _SENSORS = f"""sensors: # {GUESS}: common encoders
@@ -348,23 +261,3 @@ def robot_name(text: str) -> str:
     """``text`` as the name of a robot: small letters, digits and underscores, a letter first."""
     name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
     return name if re.match(r"[a-z]", name) else f"robot_{name}".rstrip("_")
-
-
-def _text(value: str) -> str:
-    """``value`` in YAML: plain where that is safe, else quoted."""
-    plain = re.fullmatch(r"[A-Za-z][\w./-]*", value) and value.lower() not in _WORDS
-    return value if plain else json.dumps(value)
-
-
-def _mapping(values: dict[str, float]) -> str:
-    return "{ " + ", ".join(f"{_text(name)}: {value:g}" for name, value in values.items()) + " }" if values else "0.0"
-
-
-def _held(feature: str, bounds: tuple[float, float], **values: int) -> str:
-    given = "".join(f"{key}: {value}, " for key, value in values.items())
-    return f"      - {{ feature: {json.dumps(feature)}, {given}bounds: [{bounds[0]:g}, {bounds[1]:g}] }}"
-
-
-def _term(kind: str, feature: str, **values: float) -> str:
-    given = ", ".join(f"{key}: {value:g}" for key, value in values.items())
-    return f"      - {{ kind: {kind}, feature: {json.dumps(feature)}, {given} }}"

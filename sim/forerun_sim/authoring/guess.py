@@ -20,6 +20,9 @@ Array = NDArray[np.float64]
 GRAVITY = 9.81
 GENTLE = 0.25
 """Seconds to full speed that a first task allows."""
+_CROSSING = 2.0
+"""Seconds from one position limit to the other that a first task takes at least."""
+GENTLY = f"from limit to limit in {_CROSSING:g} s"
 _POSTURES = 64
 _DAMPED = 0.3
 """Share of its speed that a joint may lose a period in a stop. Two periods of delay bear .62, three .45."""
@@ -154,6 +157,12 @@ def gains(load: Load, interface: str, velocity: float) -> tuple[float, float]:
         return 0.0, rounded(max(inertia / 0.05, load.weight / (0.1 * velocity)))
     stiffness = max(inertia * (2.0 * math.pi * 4.0) ** 2, load.weight / 0.02)
     return rounded(stiffness), rounded(1.4 * math.sqrt(stiffness * inertia))
+
+
+def gentle(joint: UrdfJoint, velocity: float) -> float:
+    """The speed of a first task [rad/s or m/s], at most ``velocity``."""
+    limits = position_limits(joint)
+    return velocity if limits is None else min(velocity, (limits[1] - limits[0]) / _CROSSING)
 
 
 def damp_gains(urdf: Urdf, driven: Collection[str], rate: float) -> dict[str, float]:
