@@ -24,6 +24,8 @@ SETTLE = 0.3
 """Seconds that rows wait for what is still under way where a stream is cut while it runs; between two jumps less is no run."""
 IN_FLIGHT = 20
 """Messages of different topics may be recorded in another order than they were sent; around a reset by at most so many."""
+BEHIND = 1000
+"""With so many messages of a topic a recorder on a busy machine may be behind, while it is up to date with the others."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def cut(
     tolerance = round(period * 1e9)
     if longest is None:
         longest = longest_step(np.diff(states.time), period)
-    bounds = _settle(path, states, _announced(states, markers, longest), tolerance)
+    bounds = _settle(path, states, _announced(states, commands, markers, longest), tolerance)
     begins = {bound.row for bound in bounds}
     gaps = _gaps(states, begins, longest, notes)
     jumps = {} if reach is None else _jumps(states, begins.union(gaps), reach, period, notes)
@@ -129,21 +131,24 @@ def longest_step(steps: Ints, period: float) -> float:
     return max(5 * float(np.median(rising)) if len(rising) else 0.0, 3e9 * period)
 
 
-def _announced(states: States, markers: list[Marker], longest: float) -> list[_Bound]:
+def _announced(states: States, commands: Commands, markers: list[Marker], longest: float) -> list[_Bound]:
     """Where ``trial`` messages say that a segment begins, and the beginning of the bag."""
     gaps = np.flatnonzero(np.diff(states.time) > longest) + 1
     bounds = [_Bound(0, np.iinfo(np.int64).min, {})]
     for marker in markers:
-        row = int(np.searchsorted(states.order, marker.order))
+        row = said = int(np.searchsorted(states.order, marker.order))
         stamp = marker.data.get("stamp_ns")
         if isinstance(stamp, int):
-            row = _first_from(states.time, row, stamp)
+            row = _first_from(states.time, said, stamp)
         elif len(gaps):
             # A robot that was reset pauses: a gap nearby is where the trial began.
             nearest = int(gaps[np.abs(gaps - row).argmin()])
             row = nearest if abs(nearest - row) <= IN_FLIGHT else row
         before = int(states.order[row]) if row < len(states) else marker.order
-        bounds.append(_Bound(row, min(marker.order, before), marker.data))
+        order = min(marker.order, before)
+        if isinstance(stamp, int) and abs(row - said) > IN_FLIGHT:
+            order = _first_command(commands, before, stamp)
+        bounds.append(_Bound(row, order, marker.data))
     return _nonempty(bounds, len(states))
 
 
@@ -153,7 +158,17 @@ def _first_from(time: Ints, row: int, stamp: int) -> int:
         before = time[candidate - 1] if candidate else np.iinfo(np.int64).min
         if time[candidate] >= stamp and (before < stamp or before > time[candidate]):
             return candidate
-    return row
+    reached = np.flatnonzero((time[1:] >= stamp) & (time[:-1] < stamp)) + 1
+    distance = np.abs(reached - row)
+    return int(reached[distance.argmin()]) if len(reached) and distance.min() <= BEHIND else row
+
+
+def _first_command(commands: Commands, order: int, stamp: int) -> int:
+    """Bag position of the first command from ``stamp`` [ns] on, near position ``order``, which counts where they have none."""
+    if not commands.stamped:
+        return order
+    row = _first_from(commands.time, int(np.searchsorted(commands.order, order)), stamp)
+    return int(commands.order[row]) if row < len(commands) else order
 
 
 def _nonempty(bounds: list[_Bound], rows: int) -> list[_Bound]:

@@ -229,10 +229,11 @@ def test_clock_that_jumps_back_at_an_announced_reset_starts_a_trial(tmp_path: Pa
     assert (first.start, second.start) == (5.0, 0.0) and second.meta["id"] == "after"
 
 
-def test_stamp_in_the_trial_message_counts_where_messages_overtook_each_other(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", [5, 47, 90])
+def test_stamp_in_the_trial_message_counts_where_messages_overtook_each_other(tmp_path: Path, place: int) -> None:
     stamps = every(0.01, 100)
     messages = swing(stamps)
-    messages.insert(2 * 47, trial_message(stamps[47], id="next", stamp_ns=stamps[50]))
+    messages.insert(2 * place, trial_message(stamps[place], id="next", stamp_ns=stamps[50]))
     first, second = load_trials(foreign_bag(tmp_path / "bag", messages), robot(), note=quiet)
     assert (len(first), len(second)) == (50, 50) and second.start == 0.5
 
