@@ -12,8 +12,8 @@ planners plan in it. Rewards are learned from (observation, action, following ob
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -22,11 +22,16 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from forerun_models.dynamics.ensemble import Ensemble
-from forerun_models.dynamics.features import Vectors
+from forerun_models.dynamics.features import FeatureMap, Vectors
 from forerun_models.dynamics.heads import Heads, RewardHeads
+from forerun_models.dynamics.library import Library
 from forerun_models.recipe import Count, Positive
 from forerun_sim.spec import Strict
 
+_LARGEST = 400
+"""Terms of a library of which some are chosen: the search takes seconds for 250, and grows with their third power."""
+_MORE = 1.1
+"""So many times the transitions of the last choice are worth another."""
 Reward = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(observation [..., O], action [..., A] in [-1, 1], following observation [..., O]) -> reward [...]."""
 Ending = Callable[[Tensor], Tensor]
@@ -39,9 +44,12 @@ class EnvironmentSettings(Strict):
     ``check`` of them, and stops after ``patience`` looks at which no member was better. ``holdout`` is their share: whole
     episodes, or stretches of ``stretch`` steps of longer ones. The step size falls from ``learning_rate`` to a tenth.
     ``mechanical`` shows the networks also the sines, cosines and products of observations and actions, of which the motion of
-    mechanisms is made: fewer transitions teach as much, and more numbers go through the first layer. Errors of
-    the observations beyond ``outliers`` standard deviations of a step's change count linearly, all as squares if absent: where
-    bodies hit each other or their stops now and then, those few steps would outweigh all others."""
+    mechanisms is made: fewer transitions teach as much, and more numbers go through the first layer. ``chosen`` adds the waves of
+    sums of neighbouring numbers, and their products with velocities, and leaves out all that does not help to predict episodes
+    that were held out (``input_choice``; anew when an episode has begun and a tenth more was seen); where there would be over
+    400 terms, it is as ``true``. Errors of the observations beyond ``outliers`` standard deviations of a step's change count
+    linearly, all as squares if absent: where bodies hit each other or their stops now and then, those few steps would outweigh
+    all others."""
 
     members: Count = 5
     elites: Count = 5
@@ -55,7 +63,7 @@ class EnvironmentSettings(Strict):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-5
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.1
     stretch: Count = 50
-    mechanical: bool = False
+    mechanical: bool | Literal["chosen"] = False
     outliers: Positive | None = None
 
     @model_validator(mode="after")
@@ -95,11 +103,12 @@ class EnvironmentModel(nn.Module):
         sizes = settings.members, settings.hidden, settings.layers
         self.observations, self.actions, self.settings = observations, actions, settings
         self.known_reward = reward
-        self.dynamics = Ensemble(Vectors(observations, actions, mechanical=settings.mechanical), *sizes)
+        self.dynamics = Ensemble(_features(observations, actions, settings), *sizes)
         self.dynamics.elites = torch.arange(settings.elites)
         self.reward_heads = RewardHeads(observations, actions, *sizes) if reward is None else None
         self.ending_heads = Heads(observations, 1, *sizes)
         self._flags: Tensor = nn.Buffer(torch.zeros(2, dtype=torch.bool))
+        self._chosen: Tensor = nn.Buffer(torch.zeros(2, dtype=torch.long))
         generator = torch.Generator().manual_seed(seed)
         for part in (self.dynamics, self.reward_heads, self.ending_heads):
             if part is not None:
@@ -117,6 +126,24 @@ class EnvironmentModel(nn.Module):
         """That it has been fitted, to data in which an episode terminated or not."""
         self._flags[0] = True
         self._flags[1] |= ends
+
+    def due(self, episodes: int, transitions: int) -> bool:
+        """Whether what it sees is to be chosen (anew), when so many have been seen."""
+        if not isinstance(self.dynamics.features, Library):
+            return False
+        known, learned = (int(number) for number in self._chosen)
+        return episodes > known and transitions >= _MORE * learned
+
+    def see(self, kept: Tensor, episodes: int, transitions: int) -> None:
+        """Sees the terms ``kept`` of its library, chosen by so many episodes and transitions."""
+        self.dynamics.see(kept)
+        self._chosen.copy_(torch.tensor([episodes, transitions]))
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As of any module; what it sees is part of it. Models from before there was a choice have made none."""
+        if isinstance(self.dynamics.features, Library):
+            self.dynamics.see(state_dict["dynamics.features.kept"])
+        return super().load_state_dict({"_chosen": self._chosen, **state_dict}, strict, assign)
 
     def rewards(self, observation: Tensor, action: Tensor, following: Tensor) -> Tensor:
         """[M, N] as the first M elites expect them, of observation [M, N, O], action [M, N, A] and following [M, N, O]."""
@@ -203,3 +230,10 @@ class EnvironmentModel(nn.Module):
         names = ("observation", "action", "following", "reward", "terminated", "disagreement", "start")
         batch = dict(zip(names, columns, strict=True))
         return batch | {"truncated": np.zeros(len(batch["reward"]), np.bool_)}
+
+
+def _features(observations: int, actions: int, settings: EnvironmentSettings) -> FeatureMap:
+    """What the networks of a model with these settings see."""
+    if settings.mechanical == "chosen" and Library.count(observations, actions) <= _LARGEST:
+        return Library(observations, actions)
+    return Vectors(observations, actions, mechanical=bool(settings.mechanical))

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from forerun_models.agents.environment_model import EnvironmentModel
+from forerun_models.agents.input_choice import choose, counted
+from forerun_models.dynamics.library import Library
 
 _VARIANCE_WEIGHT = 0.05
 """Of the likelihood, beside the squared error: the mean does not wait for the variance (Seitzer et al. 2022)."""
@@ -59,6 +61,7 @@ def held_out(episode: NDArray[np.int64], share: float, stretch: int) -> NDArray[
 class _Fit:
     def __init__(self, model: EnvironmentModel, data: Mapping[str, NDArray[Any]], generator: torch.Generator):
         self.model, self.settings, self.generator = model, model.settings, generator
+        _see(model, data)
         apart = held_out(data["episode"], self.settings.holdout, self.settings.stretch)
         if apart.all() or not apart.any():
             apart = np.arange(len(apart)) % max(2, round(1 / self.settings.holdout)) == 1
@@ -128,9 +131,8 @@ class _Fit:
         return (following - observation - features.target_mean) / features.target_std
 
     def _counted(self, error: Tensor) -> Tensor:
-        """What an ``error`` of the observations counts: its square, and less beyond ``outliers`` (pseudo-Huber)."""
-        bound = self.settings.outliers
-        return error**2 if bound is None else 2 * bound**2 * (torch.sqrt(1 + (error / bound) ** 2) - 1)
+        """What an ``error`` of the observations counts."""
+        return counted(error, self.settings.outliers)
 
     def _losses(self, observation: Tensor, action: Tensor, following: Tensor, reward: Tensor, terminated: Tensor) -> list[Tensor]:
         """Of each part, by member [E]: they share nothing, so that the gradient of the sum is that of each alone."""
@@ -182,6 +184,16 @@ class _Fit:
             odds = model.ending_heads(following)[..., 0]
             errors.append(nn.functional.binary_cross_entropy_with_logits(odds, terminated, reduction="none").mean(dim=1))
         return errors
+
+
+def _see(model: EnvironmentModel, data: Mapping[str, NDArray[Any]]) -> None:
+    """Chooses what the model sees, where that is due."""
+    library, episode = model.dynamics.features, torch.from_numpy(data["episode"])
+    episodes = len(torch.unique(episode))
+    if isinstance(library, Library) and model.due(episodes, len(episode)):
+        columns = [torch.from_numpy(np.asarray(data[name], np.float32)) for name in ("observation", "action", "following")]
+        kept = choose(library, columns, episode, model.settings.stretch, model.settings.outliers)
+        model.see(kept, episodes, len(episode))
 
 
 def _likely(counted: Tensor, error: Tensor, log_variance: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from forerun_models.dynamics.features import FeatureMap
+from forerun_models.dynamics.library import Library
 from forerun_models.dynamics.model import Memory, WorldModel, soft_bound
 from forerun_sim.errors import InputError
 
@@ -46,6 +47,23 @@ class Ensemble(WorldModel):
                 weight[..., : self.state_size] *= 0.1
         for bias in self.biases:
             nn.init.zeros_(bias)
+
+    @torch.no_grad()
+    def see(self, kept: Tensor) -> None:
+        """Sees the terms ``kept`` of its library from now on. What it has learned of them stays; new ones count nothing yet.
+
+        Args:
+            kept: as ``Library.choose`` takes them; features are a ``Library``.
+        """
+        assert isinstance(self.features, Library)
+        places = {term: place for place, term in enumerate(self.features.kept.tolist())}
+        shared = [(new, places[term]) for new, term in enumerate(kept.tolist()) if term in places]
+        self.features.choose(kept)
+        for parameter in (self.weights[0], self.linear):
+            rows = parameter.new_zeros(self.members, len(kept), parameter.shape[2])
+            for new, old in shared:
+                rows[:, new] = parameter[:, old]
+            parameter.data = rows
 
     @torch.no_grad()
     def fit_statistics(self, states: Tensor, actions: Tensor) -> None:

@@ -6,6 +6,24 @@ import torch
 from torch import Tensor
 
 from forerun_models.dynamics.features import FeatureMap
+from forerun_models.dynamics.library import Library
+
+
+class Products:
+    """The inputs [products that a ``Library`` keeps, newest state, one], as numbers of columns; attributes as of ``Columns``."""
+
+    def __init__(self, features: Library):
+        self._features = features
+        self.window = 0
+        self.newest = features.size
+        self.one = self.newest + features.state_size
+        self.count = self.one + 1
+
+    @torch.no_grad()
+    def fold(self) -> tuple[Tensor, Tensor]:
+        """Matrix [count, size] and constant [size] that make the ensemble's standardised inputs of the columns."""
+        features = self._features
+        return torch.eye(self.count, features.size) / features.input_std, -features.input_mean / features.input_std
 
 
 class Columns:

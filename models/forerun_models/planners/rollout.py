@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from forerun_models.dynamics.ensemble import Ensemble
+from forerun_models.dynamics.library import Library
 from forerun_models.dynamics.model import soft_bound
-from forerun_models.planners.columns import Columns
+from forerun_models.planners.columns import Columns, Products
 from forerun_models.planners.particles import ParticleRollout, Propagation, turned
 
 _CACHED = 1_500_000
@@ -51,7 +52,10 @@ class Rollout(ParticleRollout):
         chosen = ensemble.elites[: members or len(ensemble.elites)]
         features, size = ensemble.features, ensemble.state_size
         super().__init__(len(chosen), features.history, size, propagation, aleatoric)
-        columns = Columns(features)
+        columns = Products(features) if isinstance(features, Library) else Columns(features)
+        self.chosen = isinstance(features, Library)
+        if isinstance(features, Library):
+            self.factors: Tensor = nn.Buffer(torch.stack([features.first, features.second]))
         self.pairs = features.pairs
         self._window = columns.window
         self._row = size + features.actions
@@ -112,8 +116,13 @@ class Rollout(ParticleRollout):
         return following, self._propagate(following, window, particles.one)
 
     def _inputs(self, particles: Particles, action: Tensor) -> Tensor:
-        """The rows that ``Columns`` describes."""
+        """The rows that ``Columns`` or ``Products`` describes."""
         newest, window, one = particles
+        if self.chosen:
+            wave = torch.sin(self.angles @ newest + self.quarter)
+            basis = torch.cat([one, newest, action, wave], dim=2)
+            first, second = (basis.index_select(2, places) for places in self.factors)
+            return torch.cat([first * second, newest, one], dim=2)
         rows, drive = [newest] if window is None else [window, newest], [action, one]
         if self.angles.shape[0]:
             speed = self.speeds @ newest

@@ -28,7 +28,7 @@ _AGENT = """
 warmup: 100
 train_every: 100
 commands: 2
-model: {members: 2, elites: 2, hidden: 8, updates: 20}
+model: {members: 2, elites: 2, hidden: 8, updates: 20, mechanical: chosen}
 planner: {horizon: 4, samples: 16, elites: 4, iterations: 1, policy_samples: 3}
 value: {hidden: [8], batch: 16, rollouts: 20, updates_per_step: 1, discount: 0.97}
 """
