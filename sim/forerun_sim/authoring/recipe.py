@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 _TEXT = """# How `forerun train` learns {name}, and how its bundles plan, without --recipe. Drafted by `forerun new-robot`:
 # minutes of training on one core, plans in about 8 ms; `forerun doctor --bundle` says whether they come in time.
 robot: {name}
@@ -26,12 +28,16 @@ finetuning:
     learning_rate: 5.0e-4
     patience: 6
 """
-_FEW = (25, "{ horizon: 25, samples: 64, iterations: 2, elites: 8 }")
-_MANY = (15, "{ horizon: 15, knots: 3, samples: 96, iterations: 3, elites: 10, std: 0.3, ensemble: mean }")
+_FEW = (25, "{{ horizon: 25, samples: 64, iterations: 2, elites: 8 }}")
+_MANY = (15, "{{ horizon: 15, knots: 3, samples: 96, iterations: 3, elites: 10, std: {std}, ensemble: mean }}")
 """Steps and settings for up to three drives, and for more: few knots keep an arm's plans smooth where samples are few."""
+_STD, _SERVO_STD = 0.3, 0.05
+"""How far samples differ at first, in halves of the commands' range. Within the horizon a servo gets through little of its own."""
 
 
-def recipe_text(name: str, task: str, rate: float, drives: int) -> str:
-    """recipe.yaml of the robot ``name`` with so many ``drives``, controlled at ``rate`` [Hz]."""
-    horizon, planner = _FEW if drives <= 3 else _MANY
+def recipe_text(name: str, task: str, rate: float, drives: Collection[str]) -> str:
+    """recipe.yaml of the robot ``name``, controlled at ``rate`` [Hz], whose ``drives`` have these interfaces."""
+    served = set(drives) == {"position"}
+    horizon, planner = _MANY if served or len(drives) > 3 else _FEW
+    planner = planner.format(std=_SERVO_STD if served else _STD)
     return _TEXT.format(name=name, task=task, seconds=horizon / rate, planner=planner)

@@ -111,7 +111,9 @@ def _settle(draft: Draft, folder: Path, progress: Callable[[str], None]) -> None
         (folder / "robot.yaml").write_text(draft.text(), encoding="utf-8")
         robot = load_robot(folder)
         if robot.tasks:
-            text = recipe_text(robot.name, next(iter(robot.tasks)), robot.control.rate, len(robot.actuated))
+            text = recipe_text(
+                robot.name, next(iter(robot.tasks)), robot.control.rate, [joint.interface for joint in robot.actuated]
+            )
             (folder / "recipe.yaml").write_text(text, encoding="utf-8")
         progress(f"trying out, physics at {draft.physics_rate} Hz")
         if try_out(folder):

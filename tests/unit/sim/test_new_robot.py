@@ -135,6 +135,8 @@ def test_the_new_robot_simulates_and_its_task_rewards_staying(mine: Path, tmp_pa
 def test_each_interface_holds_the_arm(arm: Path, tmp_path: Path, interface: str) -> None:
     new_robot(arm, tmp_path / "mine", interface=interface)
     spec = load_robot(tmp_path / "mine")
+    planner = load_recipe(None, spec.name, spec.folder).planner
+    assert (planner.std < 0.1) == (interface == "position"), "a servo is not sent from limit to limit"
     assert {joint.interface for joint in spec.joints} == {interface}
     plant = Plant(spec, randomize=False)
     plant.reset(0, initial=([0.0, 1.4], [0.0, 0.0]))
