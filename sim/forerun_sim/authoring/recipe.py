@@ -32,7 +32,7 @@ _FEW = (25, "{{ horizon: 25, samples: 64, iterations: 2, elites: 8 }}")
 _MANY = (15, "{{ horizon: 15, knots: 3, samples: 96, iterations: 3, elites: 10, std: {std}, ensemble: mean }}")
 """Steps and settings for up to three drives, and for more: few knots keep an arm's plans smooth where samples are few."""
 _STD, _SERVO_STD = 0.3, 0.05
-"""How far samples differ at first, in halves of the commands' range. Within the horizon a servo gets through little of its own."""
+"""How far samples differ at first, in halves of the range of commands. A servo gets through little of its own in a plan."""
 
 
 def recipe_text(name: str, task: str, rate: float, drives: Collection[str]) -> str:
