@@ -35,7 +35,7 @@ _NEWEST = {"angles": "sincos", "history": 1}
 _SEEN = {"camera": "above", "randomize": False}
 CASES = {
     "pendulum-dyna-q": Case("forerun/pendulum-balance-v0", "dyna-q", 30_000, "dyna_q_pendulum", {"history": 1}),
-    "pendulum-sac": Case("forerun/pendulum-balance-v0", "sac", 5_000, "sac_small", _SINCOS),
+    "pendulum-sac": Case("forerun/pendulum-balance-v0", "sac", 8_000, "sac_small", _SINCOS, evaluations=8, judged=20),
     "pendulum-mbpo": Case("forerun/pendulum-balance-v0", "mbpo", 800, "mbpo_small", _SINCOS, evaluations=4),
     "pendulum-dreamer": Case("forerun/pendulum-balance-v0", "dreamer", 4_500, "dreamer_fine", _NEWEST, evaluations=9, judged=20),
     "pendulum-dreamer-pixels": Case("forerun/pendulum-balance-v0", "dreamer", 3_000, "dreamer_pixels_fine", _SEEN, 6, judged=10),
