@@ -38,7 +38,7 @@ CASES = {
     "pendulum-sac": Case("forerun/pendulum-balance-v0", "sac", 8_000, "sac_small", _SINCOS, evaluations=8, judged=20),
     "pendulum-mbpo": Case("forerun/pendulum-balance-v0", "mbpo", 800, "mbpo_small", _SINCOS, evaluations=4),
     "pendulum-dreamer": Case("forerun/pendulum-balance-v0", "dreamer", 4_500, "dreamer_fine", _NEWEST, evaluations=9, judged=20),
-    "pendulum-dreamer-pixels": Case("forerun/pendulum-balance-v0", "dreamer", 3_000, "dreamer_pixels_fine", _SEEN, 6, judged=10),
+    "pendulum-dreamer-pixels": Case("forerun/pendulum-balance-v0", "dreamer", 3_000, "dreamer_pixels_fine", _SEEN, evaluations=6),
     "pendulum-mpc": Case("forerun/pendulum-balance-v0", "mpc", 700, "mpc_value", {"angles": "sincos"}, evaluations=2),
 }
 """Row -> what is measured."""
