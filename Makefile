@@ -30,7 +30,7 @@ demo: $(READY) ## The whole loop on this machine, over real ROS 2; the path of t
 
 test: $(READY) ## Style, types and every test; pytest's summary comes last, behind it only what style and types have to say
 	@status=0; said=$$(mktemp); trap 'rm -f "$$said"' EXIT; $(MAKE) --no-print-directory lint >"$$said" 2>&1 & lint=$$!; \
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS) || status=$$?; \
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS) || status=$$?; \
 	wait $$lint || { status=$$?; cat "$$said"; }; exit $$status
 
 bench: $(READY) ## Measure planner, training, simulator, bags and loop

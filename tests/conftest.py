@@ -42,10 +42,11 @@ def over_dds(item: pytest.Item) -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Nodes keep their deadlines only when one such test runs at a time: they come first, all on one worker."""
+    """Nodes keep their deadlines only when one such test runs at a time: they come first, all on one worker. The others stay
+    together by file, so that what a file prepares is prepared once."""
     for item in items:
-        if over_dds(item):
-            item.add_marker(pytest.mark.xdist_group("ros"))
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group("ros" if over_dds(item) else item.path.stem))
     items.sort(key=lambda item: not over_dds(item))
 
 

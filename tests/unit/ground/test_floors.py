@@ -29,9 +29,6 @@ class Import(NamedTuple):
         return self.module.partition(".")[0]
 
 
-pytestmark = pytest.mark.xdist_group("floors")  # parsed once
-
-
 @pytest.fixture(scope="module")
 def trees(repository: Path) -> dict[Path, ast.Module]:
     """The code of all floors by its file, relative to the checkout."""
