@@ -80,7 +80,7 @@ def train(
     model = build(robot, recipe.model)
     history, settings = model.features.history, recipe.training
     longest = max(phase.horizon for phase in settings.phases)
-    windows = Windows(_mirrored(trials) if settings.mirror else trials, history, longest)
+    windows = Windows(mirrored(trials) if settings.mirror else trials, history, longest)
     initialise(model, windows, seed)
     trainer = Trainer(model, [Source(windows)], Windows(held_out, history, settings.validation_horizon), settings, seed)
     rows: list[Epoch] = []
@@ -142,7 +142,7 @@ def describe_robot(robot: RobotSpec, folder: Path) -> None:
         write_file(folder / "robot" / name, content)
 
 
-def _mirrored(trials: Sequence[Trial]) -> list[Trial]:
+def mirrored(trials: Sequence[Trial]) -> list[Trial]:
     """The trials and their mirror images, for robots whose physics does not know left from right."""
     images = [Trial(-t.states, -t.actions, t.period, t.robot, t.start, t.source, t.meta) for t in trials]
     return [*trials, *images]
