@@ -87,9 +87,10 @@ class LeastSquares(Strict):
 class Training(Strict):
     """``batch`` windows a member and step, ``steps_per_epoch`` optimizer steps; the phases follow one another.
 
-    Held out: ``holdout`` of the trials, at least one; the error of their rollouts over ``validation_horizon`` steps decides
-    which weights each member keeps. Stops after ``patience`` epochs without a better member in the last phase. ``mirror`` adds
-    the mirror image of each trial (all states and actions negated), for robots whose physics does not know left from right.
+    Held out: ``holdout`` of the trials, at least one, or of a handful a stretch of one; the error of their rollouts over
+    ``validation_horizon`` steps decides which weights each member keeps. Stops after ``patience`` epochs without a
+    better member in the last phase. ``mirror`` adds the mirror image of each trial (all states and actions negated), for robots
+    whose physics does not know left from right.
     ``yardstick`` of the errors of a rollout: how far the state moves in as many steps, so that the first steps weigh most; or a
     share of its spread that grows evenly from step to step, where noise hides what the first steps would tell.
     ``choose``: of all epochs each member keeps its best one by held-out trials, or all keep their last, where the few trials that
