@@ -46,10 +46,10 @@ class EnvironmentSettings(Strict):
     ``mechanical`` shows the networks also the sines, cosines and products of observations and actions, of which the motion of
     mechanisms is made: fewer transitions teach as much, and more numbers go through the first layer. ``chosen`` adds the waves of
     sums of neighbouring numbers, and their products with velocities, and leaves out all that does not help to predict episodes
-    that were held out (``input_choice``; anew when an episode has begun and a tenth more was seen); numbers that follow from
-    others exactly are not learned but go along with them (``derived``). Where there would be over 400 terms, it is as
-    ``true``. Errors of the observations beyond ``outliers`` standard deviations of a step's change count linearly, all as
-    squares if absent: where bodies hit each other or their stops now and then, those few steps would outweigh all others."""
+    that were held out (``input_choice``; anew when an episode has begun and a tenth more was seen); where there would be over
+    400 terms, it is as ``true``. Errors of the observations beyond ``outliers`` standard deviations of a step's change count
+    linearly, all as squares if absent: where bodies hit each other or their stops now and then, those few steps would outweigh
+    all others."""
 
     members: Count = 5
     elites: Count = 5

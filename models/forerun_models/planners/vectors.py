@@ -50,9 +50,6 @@ class VectorRollout(Rollout):
                     nn.functional.silu(hidden, inplace=True)
                 moved = torch.baddbmm(torch.bmm(self.straight, inputs), self.last, hidden)
                 torch.clamp(moved, min=-self.fastest, max=self.fastest, out=following)
-                if self.derives:
-                    turned = self.derivation @ (self._landmarks(following) - self._landmarks(now))
-                    torch.where(self.derived, now + turned, following, out=following)
                 now.copy_(following)
         return predicted
 
