@@ -16,8 +16,6 @@ from support.fault_rig import PUSH, FaultRig, fault_rig, faulty_bundle
 from support.probe import ERROR, WARN
 from support.tiny_bundle import Law
 
-pytestmark = pytest.mark.xdist_group("fault-bundles")
-
 
 def with_goal(folder: Path) -> Path:
     """A bundle whose task takes two goal numbers, whatever it does with them."""

@@ -18,7 +18,6 @@ from support.probe import ERROR, WARN, probing
 from support.processes import Processes
 from support.tiny_bundle import Law
 
-pytestmark = pytest.mark.xdist_group("fault-clock")
 HOUR = 3600.0
 
 

@@ -12,7 +12,6 @@ from forerun.domains import claimed_domain
 from support.fault_rig import FaultRig, fault_rig
 from support.probe import ERROR, OK
 
-pytestmark = pytest.mark.xdist_group("fault-states")
 HOUR = 3600.0
 NAN, INF = math.nan, math.inf
 
