@@ -233,8 +233,7 @@ class Manifest:
             command_rate=float(content["command_rate"]),
             command_delay=float(content["command_delay"]),
             safe_action=str(safety["action"]),
-            # One number for all in bundles of before.
-            damp_gain=_vector(np.broadcast_to(safety["damp_gain"], len(content["actions"]))),
+            damp_gain=_per_action(safety["damp_gain"], len(actions), "safety.damp_gain"),
             stale_after=float(safety["stale_after"]),
             max_misses=int(safety["max_misses"]),
             velocity_margin=float(safety["velocity_margin"]),
@@ -305,6 +304,14 @@ class Manifest:
 
 def _vector(values: Any) -> Vector:
     return np.asarray(values, dtype=np.float64).reshape(-1)
+
+
+def _per_action(values: Any, actions: int, key: str) -> Vector:
+    """[A] numbers; in bundles of before, one for all."""
+    found = _vector(values)
+    if len(found) not in (1, actions):
+        raise ValueError(f"{key}: {len(found)} numbers for {actions} actions")
+    return np.broadcast_to(found, actions)
 
 
 def _whole(ratio: float, most: int) -> bool:

@@ -76,6 +76,18 @@ class RobotSpec(Strict):
             self._check_task(f"tasks.{task_name}", task)
         return self
 
+    @model_validator(mode="after")
+    def _damped_joints_have_gains(self) -> RobotSpec:
+        gain = self.safety.damp_gain
+        loose = [
+            joint.name
+            for joint in self.actuated
+            if joint.interface == "effort" and not (gain.get(joint.name) if isinstance(gain, dict) else gain)
+        ]
+        if self.safety.action == "damp" and loose:
+            raise ValueError(f"safety.damp_gain: action 'damp' would leave {loose} free; give a gain above 0, or choose 'zero'")
+        return self
+
     @field_validator("ground", mode="before")
     @classmethod
     def _plain_ground(cls, value: Any) -> Any:

@@ -294,6 +294,7 @@ def test_planner_never_keeps_a_shared_core_from_the_loop() -> None:
     ("what", "words"),
     [
         ({"safe_action": "damp", "damp_gain": -1.0}, "positive"),
+        ({"safe_action": "damp", "damp_gain": [1.0, 2.0, 3.0]}, "damp_gain: 3 numbers for 1 actions"),
         ({"deceleration": [0.0, math.nan]}, "deceleration"),
     ],
 )
