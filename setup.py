@@ -14,7 +14,7 @@ EXTENSIONS = [
     Extension(
         f"forerun_sim.{name}",
         [f"sim/forerun_sim/{name.replace('.', '/')}.c"],
-        depends=["sim/forerun_sim/floats.h"],
+        depends=["sim/forerun_sim/compiled.h"],
         extra_compile_args=[] if os.name == "nt" else ["-O2", "-ffp-contract=off"],  # the bits that Python gives
         optional=True,
     )

@@ -2,7 +2,7 @@
 
 Every product and sum stands in the order in which Python takes it, so that both give the same bits; the compiler is told not to
 contract them (setup.py). */
-#include "../floats.h"
+#include "../compiled.h"
 #include <math.h>
 
 #define FIGURES 12 /* of parts.Figures, behind the index */
@@ -266,11 +266,5 @@ static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_drives", NULL, -1, 
 
 PyMODINIT_FUNC PyInit__drives(void)
 {
-    PyObject *made = PyModule_Create(&module), *type = PyType_FromSpec(&spec);
-    if (made == NULL || type == NULL || PyModule_AddObject(made, "Drives", type) < 0) {
-        Py_XDECREF(type);
-        Py_XDECREF(made);
-        return NULL;
-    }
-    return made;
+    return module_of(&module, &spec, "Drives");
 }

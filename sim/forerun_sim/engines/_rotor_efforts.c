@@ -2,7 +2,7 @@
 
 Every product and sum stands in the order in which Python takes it, so that both give the same bits; the compiler is told not to
 contract them (setup.py). */
-#include "../floats.h"
+#include "../compiled.h"
 
 #define STALE 0.1 /* rad or m */
 #define ARRAYS 11
@@ -189,11 +189,5 @@ static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_rotor_efforts", NUL
 
 PyMODINIT_FUNC PyInit__rotor_efforts(void)
 {
-    PyObject *made = PyModule_Create(&module), *type = PyType_FromSpec(&spec);
-    if (made == NULL || type == NULL || PyModule_AddObject(made, "RotorEfforts", type) < 0) {
-        Py_XDECREF(type);
-        Py_XDECREF(made);
-        return NULL;
-    }
-    return made;
+    return module_of(&module, &spec, "RotorEfforts");
 }

@@ -1,4 +1,4 @@
-/* Numbers out of Python's sequences, for the compiled inner loops. */
+/* What the compiled inner loops share: numbers out of Python's sequences, and a module of one class. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
@@ -36,4 +36,16 @@ static inline PyObject *listed(const double *values, Py_ssize_t count)
             PyList_SET_ITEM(list, place, number);
     }
     return list;
+}
+
+/* The module of `definition` with the class of `spec`, called `name`. */
+static inline PyObject *module_of(struct PyModuleDef *definition, PyType_Spec *spec, const char *name)
+{
+    PyObject *made = PyModule_Create(definition), *type = PyType_FromSpec(spec);
+    if (made == NULL || type == NULL || PyModule_AddObject(made, name, type) < 0) {
+        Py_XDECREF(type);
+        Py_XDECREF(made);
+        return NULL;
+    }
+    return made;
 }
