@@ -232,8 +232,10 @@ class Draft:
             lines.append("  action: hold # the commanded position")
         elif kinds == {"effort"}:
             found = damp_gains(self.urdf, self._drives.interface, _RATE)
-            note = self._note("safety", "damp_gain: as strong as this rate of commands bears")
-            lines.append("  action: damp # an arm sinks slowly; an arm that must not sink needs a brake")
+            sinking = max(self._held(name).weight / max(gain, 1e-12) for name, gain in found.items())
+            falls = "" if self._weightless() else f"; what is held up sinks, at up to {sinking:.2g} rad/s or m/s"
+            note = self._note("safety", f"damp_gain: as strong as {_RATE} Hz of commands bear{falls}")
+            lines.append("  action: damp # what must not sink needs a brake, or faster commands")
             lines.append(f"  damp_gain: {mapping(found)} # N m s/rad or N s/m; {note}")
         else:
             lines.append("  action: zero # effort and velocity 0")

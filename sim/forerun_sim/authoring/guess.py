@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from forerun_sim.authoring.inertia import mass_matrices
+from forerun_sim.engines.mass_matrix import MassMatrix
 from forerun_sim.kinematics import Kinematics
 from forerun_sim.urdf import Urdf, UrdfJoint
 
@@ -24,6 +24,8 @@ _CROSSING = 2.0
 """Seconds from one position limit to the other that a first task takes at least."""
 GENTLY = f"from limit to limit in {_CROSSING:g} s"
 _POSTURES = 64
+_LEAST = 1e-9
+"""Inertia [kg m^2 or kg] of a joint at whose end there are only links without mass."""
 _DAMPED = 0.3
 """Share of its speed that a joint may lose a period in a stop. Two periods of delay bear .62, three .45."""
 _FINGER = re.compile(r"finger|gripper|jaw|knuckle", re.IGNORECASE)
@@ -51,7 +53,7 @@ class Drives:
 def loads(urdf: Urdf) -> dict[str, Load]:
     """The load of each joint that moves."""
     kinematics, zeros = Kinematics(urdf.frames(urdf.movable)), np.zeros(len(urdf.movable))
-    inertias = np.diagonal(mass_matrices(urdf, urdf.movable, _postures(urdf)), axis1=1, axis2=2).max(axis=0)
+    inertias = np.diagonal(np.linalg.inv(_inverse_masses(urdf)), axis1=1, axis2=2).max(axis=0)
     found = {}
     for name, inertia in zip(urdf.movable, inertias, strict=True):
         joint = urdf.joints[name]
@@ -65,11 +67,13 @@ def loads(urdf: Urdf) -> dict[str, Load]:
     return found
 
 
-def _postures(urdf: Urdf) -> Array:
-    """[N, J] drawn within the limits of the joints that move, the first at 0."""
+def _inverse_masses(urdf: Urdf) -> Array:
+    """Inverse mass matrices [N, J, J] of the joints that move, all at 0 and in postures drawn within their limits."""
     limits = np.array([position_limits(urdf.joints[name]) or (-math.pi, math.pi) for name in urdf.movable]).reshape(-1, 2)
     drawn = np.random.default_rng(0).uniform(limits[:, 0], limits[:, 1], (_POSTURES, len(limits)))
-    return np.concatenate([np.zeros((1, len(limits))), drawn])
+    matrix = MassMatrix(urdf, urdf.movable)
+    matrix.load({}, {}, {}, [_LEAST] * len(limits))
+    return np.stack([matrix.inverse(position) for position in (np.zeros(len(limits)), *drawn)])
 
 
 def drives(urdf: Urdf, tree: ElementTree.Element, interface: str | None) -> Drives:
@@ -173,7 +177,7 @@ def damp_gains(urdf: Urdf, driven: Collection[str], rate: float) -> dict[str, fl
     with every period: a stop would shake the robot instead of bringing it to rest.
     """
     names = urdf.movable
-    inverse = np.linalg.inv(mass_matrices(urdf, names, _postures(urdf)))
+    inverse = _inverse_masses(urdf)
     # What a joint moves while all others are free to give way; all of them together can overshoot sooner.
     moved = 1.0 / np.diagonal(inverse, axis1=1, axis2=2).max(axis=0)
     damped = np.array([name in driven for name in names])
