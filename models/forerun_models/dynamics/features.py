@@ -106,10 +106,21 @@ class FeatureMap(nn.Module):
             std = torch.where(std > 1e-6, std, torch.ones_like(std))
             getattr(self, f"{name}_mean").copy_(values.mean(dim=0))
             getattr(self, f"{name}_std").copy_(std)
-        largest = states[..., self.bounded].abs().amax(dim=(0, 1))
-        self.fastest[self.bounded] = torch.where(largest > 1e-6, _MARGIN * largest, _UNBOUNDED)
+        self.fastest[self.bounded] = self._bounds(states)
+        self.judge_by(states)
+
+    @torch.no_grad()
+    def judge_by(self, states: Tensor) -> None:
+        """Measures errors by the spread of other ``states`` [N, K+1, S] from now on, and lets predictions go as far as these do.
+        What the network sees and what it says mean what they meant."""
+        self.fastest[self.bounded] = torch.maximum(self.fastest[self.bounded], self._bounds(states))
         spread = states[:, -1].std(dim=0)
         self.state_std.copy_(torch.where(spread > 1e-6, spread, torch.ones_like(spread)))
+
+    def _bounds(self, states: Tensor) -> Tensor:
+        """Where predictions of what is bounded end, as these states have it."""
+        largest = states[..., self.bounded].abs().amax(dim=(0, 1))
+        return torch.where(largest > 1e-6, _MARGIN * largest, _UNBOUNDED)
 
 
 class Features(FeatureMap):

@@ -50,6 +50,10 @@ class WorldModel(nn.Module, ABC):
     def fit_statistics(self, states: Tensor, actions: Tensor) -> None:
         """Takes from windows, states [N, K+1, S] and actions [N, K, A], what needs no gradient."""
 
+    def judge_by(self, states: Tensor) -> None:
+        """Measures errors by the spread of other ``states`` [N, K+1, S] from now on; predictions stay what they are."""
+        self.features.judge_by(states)
+
     @abstractmethod
     def begin(self, states: Sequence[Tensor], actions: Sequence[Tensor]) -> Memory:
         """The memory after a history.

@@ -102,6 +102,7 @@ class Physical(WorldModel):
         self.gain = nn.Parameter(_first_gain(joints, self.period).repeat(members, 1, 1))
         # Angles, and sums of neighbouring ones, as sine and cosine; what slides; velocities; commands.
         seen = 2 * features.angle_map.shape[1] + len(features.direct) + self.actions
+        self.speeds = slice(seen - self.actions - joints, seen - self.actions)
         limits = torch.tensor([joint.effort or 1.0 for joint in robot.actuated])
         self.action_unit: Tensor = nn.Buffer(0.5 * limits, persistent=False)
         self.varies = settings.variety > 0
@@ -134,6 +135,14 @@ class Physical(WorldModel):
         belief = self._trusting(wide[0][-2], wide[1][:-1])
         off = wide[0][-1] - self._logged(belief, *self._integrate(belief, wide[1][-1], self._physics()))
         self.innovation.copy_(torch.sqrt((off**2).mean(dim=(0, 1))).clamp_min(1e-6))
+
+    @torch.no_grad()
+    def judge_by(self, states: Tensor) -> None:
+        """See ``WorldModel``. Speeds enter the networks in units of their spread: the weights that meet them change with it."""
+        before = self.features.state_std.clone()
+        super().judge_by(states)
+        for weight in (self.network.weights[0], self.noise.weights[0], self.recurrent.seen):
+            weight[:, self.speeds] *= (self.features.state_std / before)[self.joints :, None]
 
     def begin(self, states: Sequence[Tensor], actions: Sequence[Tensor]) -> Memory:
         """The belief after a history, and the coefficients of the physics [E, ...]; see ``WorldModel``."""

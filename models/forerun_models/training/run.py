@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -14,7 +15,7 @@ import yaml
 from forerun_models.dynamics.model import WorldModel
 from forerun_models.recipe import Recipe, load_recipe
 from forerun_models.training.split import hold_out_some
-from forerun_models.training.start import build, initialise
+from forerun_models.training.start import build, initialise, taken_from
 from forerun_models.training.state import read_state, write_state
 from forerun_models.training.store import pack_model, pack_trials, thin, unpack_model, unpack_trials
 from forerun_models.training.trainer import Epoch, Source, Trainer
@@ -52,6 +53,7 @@ def train(
     folder: Path,
     *,
     held_out: Sequence[Trial] | None = None,
+    start: Run | None = None,
     resume: bool = False,
     on_epoch: Callable[[Epoch, int], None] = lambda epoch, of: None,
 ) -> Run:
@@ -64,28 +66,33 @@ def train(
         seed: of weights, bootstrap and batches; the same seed, data and machine give the same weights.
         folder: is created; after each epoch it holds a checkpoint from which ``resume`` goes on.
         held_out: trials for early stopping; else they are taken from ``trials``.
+        start: a run, for example on simulated trials, whose model this one is at first.
         resume: go on where a killed training stopped.
         on_epoch: told of each epoch and of how many there are at most.
 
     Raises:
-        InputError: too few or too short trials, an existing folder without ``resume``, or a checkpoint of other data.
+        InputError: too few or too short trials, an existing folder without ``resume``, a checkpoint of other data, or a start
+            that does not fit the recipe's model.
     """
     checkpoint = folder / "checkpoint.pt"
     if folder.exists() and any(folder.iterdir()) and not resume:
         raise InputError(f"{folder}: exists already; choose another folder, or give --resume to go on with its training")
+    first = None if start is None else taken_from(start, robot, recipe.model)
     if held_out is None:
         shortest = recipe.training.validation_horizon + 1
         trials, held_out = hold_out_some(trials, recipe.training.holdout, seed, shortest)
-    digests = {"trials": [t.digest() for t in trials], "held_out": [t.digest() for t in held_out]}
+    data = {"trials": [t.digest() for t in trials], "held_out": [t.digest() for t in held_out]}
+    before = {} if start is None or first is None else {"start": {"model": _digest(first), **start.trained_on}}
+    made_of = {"digests": data, "start": before, "recipe": recipe.as_data(), "seed": seed}
     model = build(robot, recipe.model)
     history, settings = model.features.history, recipe.training
     longest = max(phase.horizon for phase in settings.phases)
     windows = Windows(mirrored(trials) if settings.mirror else trials, history, longest)
-    initialise(model, windows, seed)
+    initialise(model, windows, seed, first)
     trainer = Trainer(model, [Source(windows)], Windows(held_out, history, settings.validation_horizon), settings, seed)
     rows: list[Epoch] = []
     if resume and checkpoint.exists():
-        rows = _restore(trainer, checkpoint, digests, recipe, seed)
+        rows = _restore(trainer, checkpoint, made_of)
     folder.mkdir(parents=True, exist_ok=True)
     describe_robot(robot, folder)
     write_file(folder / "recipe.yaml", yaml.safe_dump(recipe.as_data(), sort_keys=False))
@@ -93,11 +100,11 @@ def train(
     def note(epoch: Epoch) -> None:
         rows.append(epoch)
         write_file(folder / "progress.csv", _as_csv(rows))
-        _save(trainer, checkpoint, digests, recipe, seed, rows)
+        write_state(checkpoint, {**made_of, "trainer": trainer.state_dict(), "rows": [asdict(row) for row in rows]})
         on_epoch(epoch, trainer.epochs)
 
     trainer.run(note)
-    trained_on = {**digests, "bags": sorted({t.source.split("#")[0] for t in trials}), "seed": seed}
+    trained_on = {**data, **before, "bags": sorted({t.source.split("#")[0] for t in trials}), "seed": seed}
     write_file(folder / "model.yaml", yaml.safe_dump(recipe.model.model_dump(mode="json")))
     write_file(folder / "replay.npz", pack_trials(thin(trials, REPLAY_ROWS)))
     write_file(folder / "held_out.npz", pack_trials(thin(held_out, REPLAY_ROWS)))
@@ -148,23 +155,17 @@ def mirrored(trials: Sequence[Trial]) -> list[Trial]:
     return [*trials, *images]
 
 
-def _save(trainer: Trainer, path: Path, digests: dict[str, list[str]], recipe: Recipe, seed: int, rows: Sequence[Epoch]) -> None:
-    content = {
-        "trainer": trainer.state_dict(),
-        "digests": digests,
-        "recipe": recipe.as_data(),
-        "seed": seed,
-        "rows": [asdict(row) for row in rows],
-    }
-    write_state(path, content)
+def _digest(model: WorldModel) -> str:
+    return hashlib.sha256(pack_model(model)).hexdigest()
 
 
-def _restore(trainer: Trainer, path: Path, digests: dict[str, list[str]], recipe: Recipe, seed: int) -> list[Epoch]:
+def _restore(trainer: Trainer, path: Path, made_of: dict[str, Any]) -> list[Epoch]:
+    """Takes up the training at ``path``, which must be of the same data, start, recipe and seed; its epochs so far."""
     state = read_state(path, "delete the run and train anew")
-    for name, mine in (("digests", digests), ("recipe", recipe.as_data()), ("seed", seed)):
-        if state[name] != mine:
-            what = {"digests": "other trials", "recipe": "another recipe", "seed": "another seed"}[name]
-            raise InputError(f"{path}: belongs to {what}; resume with the same, or train into another folder")
+    other = {"digests": "other trials", "start": "another --start", "recipe": "another recipe", "seed": "another seed"}
+    for name, mine in made_of.items():
+        if state.get(name, {}) != mine:
+            raise InputError(f"{path}: belongs to {other[name]}; resume with the same, or train into another folder")
     trainer.load_state_dict(state["trainer"])
     return [Epoch(**row) for row in state["rows"]]
 
