@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pybullet
 import pytest
 import yaml
 
 from forerun_sim.engines.base import make_engine
+from forerun_sim.engines.bullet import BulletEngine
 from forerun_sim.errors import UnstablePhysics
 from forerun_sim.plant import Plant
 from forerun_sim.spec import RobotSpec, load_robot
@@ -267,3 +270,12 @@ def test_exploding_physics_is_told_and_forgotten(
             each.step([1.0, 0.5])
     assert np.array_equal(plant.true_state(), fresh.true_state())
     assert not list(tmp_path.iterdir()), "a log file was left where the user stood"
+
+
+def test_a_world_that_nobody_closed_is_given_back_with_its_engine() -> None:
+    engine = BulletEngine(load_robot("pendulum"))
+    client = engine.client
+    assert pybullet.isConnected(client)
+    del engine
+    gc.collect()
+    assert not pybullet.isConnected(client)
