@@ -116,6 +116,10 @@ class Ensemble(WorldModel):
             )
         return (state.expand(self.members, *state.shape),)
 
+    def believed(self, memory: Memory) -> Tensor:
+        """The window's newest state: what was seen is what is; see ``WorldModel``."""
+        return memory[self.features.history - 1]
+
     @torch.no_grad()
     def scale_variance(self, log_ratio: Tensor) -> None:
         """Adds ``log_ratio`` [E, 1, S] to the last bias of the log-variances."""

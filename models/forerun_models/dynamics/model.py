@@ -94,6 +94,11 @@ class WorldModel(nn.Module, ABC):
             InputError: what follows depends on more than state and command.
         """
 
+    @abstractmethod
+    def believed(self, memory: Memory) -> Tensor:
+        """The newest state [E, N, S] that each member holds to be true after ``memory``, as ``placed`` takes it; what is
+        predicted is what the sensors say of it."""
+
     def resumed(self, parts: Memory) -> Memory:
         """The memory of which ``parts`` are the tensors that ``memory_sizes`` tells of."""
         return parts

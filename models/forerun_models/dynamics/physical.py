@@ -191,6 +191,10 @@ class Physical(WorldModel):
         context = memory[3].expand(-1, len(state), -1)
         return (*belief._replace(context=context), *memory[4:])
 
+    def believed(self, memory: Memory) -> Tensor:
+        """Positions and velocities of the belief; see ``WorldModel``."""
+        return torch.cat(memory[:2], dim=-1)
+
     def resumed(self, parts: Memory) -> Memory:
         """A belief with the coefficients of the physics."""
         return (*parts, *self._physics())

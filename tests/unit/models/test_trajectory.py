@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from forerun_models.planners.make import make_exportable, make_for_bundle
 from forerun_models.planners.problem import problem_of
 from forerun_models.planners.trajectory.costs import Costs
 from forerun_models.planners.trajectory.feedback import holding, step_back
+from forerun_models.planners.trajectory.motion import Motion
 from forerun_models.planners.trajectory.plan import Course, plan_course
 from forerun_models.planners.trajectory.tracker import Tracker
 from forerun_models.recipe import ModelSettings, Planner, Recipe, RigidBodySettings, Scales
@@ -187,6 +189,20 @@ def test_who_is_far_away_goes_on_from_elsewhere() -> None:
     decider = Decider(tracker(), 0)
     decider.carry["carry_row"][:] = len(points) - 1
     assert decider.decide([points[80].tolist()] * 2, []).carry["carry_row"] == pytest.approx([80], abs=2)
+
+
+def test_late_sensors_do_not_bend_the_trajectory() -> None:
+    """Velocities that are logged late are no less than those that the robot has."""
+    spec, model = pendulum()
+    late = copy.deepcopy(model)
+    with torch.no_grad():
+        late.get_parameter("lateness").fill_(0.6)
+    start, middle = torch.zeros(2), torch.zeros(1)
+    swings = [Motion(one, None, start, middle, torch.tensor([0]), spec.control.period, knot=20) for one in (model, late)]
+    pushed = torch.tensor([[0.5, 1.0, 0.0]], dtype=torch.float64), torch.tensor([[0.4]], dtype=torch.float64)
+    exact, seen = (swing.along(*pushed).numpy() for swing in swings)
+    assert np.abs(exact[0, -1] - exact[0, 0]).max() > 0.3
+    assert seen == pytest.approx(exact, abs=1e-6)
 
 
 def test_unfit_models_and_targets_are_refused(tmp_path: Path) -> None:

@@ -80,8 +80,8 @@ class Motion:
         for _ in range(self.knot):
             before, given = given, given + change / self.knot
             memory = self._model.placed(self._standing, state, self.commands(before))
-            predicted, _, _ = self._model.advance(memory, self.commands(given).expand(self._model.members, -1, -1))
-            state = predicted.mean(dim=0)
+            _, _, memory = self._model.advance(memory, self.commands(given).expand(self._model.members, -1, -1))
+            state = self._model.believed(memory).mean(dim=0)
             found.append(torch.cat([state, given], dim=-1))
         return torch.stack(found, dim=1)
 
