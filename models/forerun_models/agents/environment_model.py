@@ -46,10 +46,11 @@ class EnvironmentSettings(Strict):
     ``mechanical`` shows the networks also the sines, cosines and products of observations and actions, of which the motion of
     mechanisms is made: fewer transitions teach as much, and more numbers go through the first layer. ``chosen`` adds the waves of
     sums of neighbouring numbers, and their products with velocities, and leaves out all that does not help to predict episodes
-    that were held out (``input_choice``; anew when an episode has begun and a tenth more was seen); where there would be over
-    400 terms, it is as ``true``. Errors of the observations beyond ``outliers`` standard deviations of a step's change count
-    linearly, all as squares if absent: where bodies hit each other or their stops now and then, those few steps would outweigh
-    all others."""
+    that were held out (``input_choice``; anew when an episode has begun and a tenth more was seen); numbers that follow from
+    others exactly are not learned but go along with them (``derived``), and positions end at the stops that were met
+    (``stops``). Where there would be over 400 terms, it is as ``true``. Errors of the observations beyond ``outliers`` standard
+    deviations of a step's change count linearly, all as squares if absent: where bodies hit each other or their stops now and
+    then, those few steps would outweigh all others."""
 
     members: Count = 5
     elites: Count = 5
@@ -140,10 +141,14 @@ class EnvironmentModel(nn.Module):
         self._chosen.copy_(torch.tensor([episodes, transitions]))
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As of any module; what it sees is part of it. Models from before there was a choice have made none."""
-        if isinstance(self.dynamics.features, Library):
+        """As of any module; what it sees is part of it. Models from before there was a choice, or before numbers were derived and
+        stops known, have none."""
+        new: dict[str, Tensor] = {"_chosen": self._chosen}
+        features = self.dynamics.features
+        if isinstance(features, Library):
             self.dynamics.see(state_dict["dynamics.features.kept"])
-        return super().load_state_dict({"_chosen": self._chosen, **state_dict}, strict, assign)
+            new |= {f"dynamics.features.{name}": getattr(features, name) for name in ("derived", "derivation", "stops")}
+        return super().load_state_dict({**new, **state_dict}, strict, assign)
 
     def rewards(self, observation: Tensor, action: Tensor, following: Tensor) -> Tensor:
         """[M, N] as the first M elites expect them, of observation [M, N, O], action [M, N, A] and following [M, N, O]."""

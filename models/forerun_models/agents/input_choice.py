@@ -29,17 +29,17 @@ Groups = frozenset[int]
 
 
 def choose(library: Library, columns: Iterable[Tensor], episode: Tensor, stretch: int, bound: float | None) -> Tensor:
-    """Numbers of the terms that are worth seeing, as ``Library.choose`` takes them.
+    """Numbers of the terms that are worth seeing, as ``Library.choose`` takes them. What is derived needs none.
 
     Args:
-        library: its choice as it is does not matter.
+        library: its choice as it is does not matter; what is derived in it does.
         columns: observation [N, O], action [N, A] and following observation [N, O] of transitions.
         episode: [N] the number of each one's episode; of a single one, stretches are held out.
         stretch: steps of these.
         bound: standard deviations of a step's change beyond which errors count linearly; all as squares if None.
     """
     observation, action, following = (column.double() for column in columns)
-    search = _Search(library, observation, action, following, _folds(episode, stretch), bound)
+    search = _Search(library, observation, action, following, folds(episode, stretch), bound)
     return library.within(frozenset().union(*search.run()))
 
 
@@ -48,7 +48,7 @@ def counted(error: Tensor, bound: float | None) -> Tensor:
     return error**2 if bound is None else 2 * bound**2 * (torch.sqrt(1 + (error / bound) ** 2) - 1)
 
 
-def _folds(episode: Tensor, stretch: int) -> list[Tensor]:
+def folds(episode: Tensor, stretch: int) -> list[Tensor]:
     """Rows of each part: whole episodes in turn."""
     numbers, place = torch.unique(episode, return_inverse=True)
     part = place if len(numbers) > 1 else torch.arange(len(episode)) // stretch
@@ -71,7 +71,7 @@ class _Search:
         self.constant = inputs.shape[1]
         inputs = torch.cat([inputs, torch.ones_like(inputs[:, :1])], dim=1)
         wanted = _standard(following - observation)
-        self.outputs = wanted.shape[1]
+        self.outputs = [number for number in range(wanted.shape[1]) if not library.derived[number]]
         counts = torch.tensor([len(rows) for rows in folds])[:, None, None]
         within = torch.stack([inputs[rows].T @ inputs[rows] for rows in folds])
         against = torch.stack([inputs[rows].T @ wanted[rows] for rows in folds])
@@ -82,11 +82,11 @@ class _Search:
         self._scores: dict[Groups, list[float]] = {}
 
     def run(self) -> list[Groups]:
-        """The best set found for each output."""
+        """The best set found for each number that is not derived."""
         found = []
-        for output in range(self.outputs):
+        for output in self.outputs:
             found.append(self._best([self._descend(output, self.all, False), self._descend(output, frozenset(), True)], output))
-        return [self._best([self._descend(output, start, False) for start in found], output) for output in range(self.outputs)]
+        return [self._best([self._descend(output, start, False) for start in found], output) for output in self.outputs]
 
     def _best(self, sets: Collection[Groups], output: int) -> Groups:
         return min(sets, key=lambda groups: self._cost(groups, output))

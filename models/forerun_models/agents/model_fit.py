@@ -11,8 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from forerun_models.agents.derived import derive
 from forerun_models.agents.environment_model import EnvironmentModel
-from forerun_models.agents.input_choice import choose, counted
+from forerun_models.agents.input_choice import choose, counted, folds
+from forerun_models.agents.stops import find_stops
 from forerun_models.dynamics.library import Library
 
 _VARIANCE_WEIGHT = 0.05
@@ -130,6 +132,12 @@ class _Fit:
         features = self.model.dynamics.features
         return (following - observation - features.target_mean) / features.target_std
 
+    def _error(self, mean: Tensor, observation: Tensor, following: Tensor) -> Tensor:
+        """Standardised errors of the observations; none where the networks are not asked."""
+        features = self.model.dynamics.features
+        error = mean - self._target(observation, following)
+        return torch.where(features.derived, 0.0, error) if isinstance(features, Library) else error
+
     def _counted(self, error: Tensor) -> Tensor:
         """What an ``error`` of the observations counts."""
         return counted(error, self.settings.outliers)
@@ -138,7 +146,7 @@ class _Fit:
         """Of each part, by member [E]: they share nothing, so that the gradient of the sum is that of each alone."""
         model = self.model
         mean, log_variance = model.dynamics([observation], [action])
-        error = mean - self._target(observation, following)
+        error = self._error(mean, observation, following)
         losses = [_likely(self._counted(error), error, log_variance).mean(dim=(1, 2))]
         if model.reward_heads is not None:
             heads = model.reward_heads
@@ -157,12 +165,12 @@ class _Fit:
         observation, action, following, reward, _ = self._tested()
         for _ in range(3):  # repeated, because the soft bounds bend the scale
             mean, log_variance = model.dynamics([observation], [action])
-            ratio = _ratio(mean, log_variance, self._target(observation, following))
+            ratio = _ratio(self._error(mean, observation, following), log_variance)
             model.dynamics.biases[-1][..., model.observations :] += torch.log(ratio)
             if model.reward_heads is not None:
                 heads = model.reward_heads
                 mean, log_variance = heads.normal(torch.cat([observation, action, following], dim=-1))
-                ratio = _ratio(mean, log_variance, (reward - heads.target_mean) / heads.target_std)
+                ratio = _ratio(mean - (reward - heads.target_mean) / heads.target_std, log_variance)
                 heads.biases[-1][..., 1] += torch.log(ratio)
 
     def _tested(self) -> list[Tensor]:
@@ -175,7 +183,7 @@ class _Fit:
         model, members = self.model, self.model.dynamics.members
         observation, action, following, reward, terminated = (column.expand(members, *column.shape) for column in self.tested)
         mean, _ = model.dynamics([observation], [action])
-        errors = [torch.sqrt(self._counted(mean - self._target(observation, following)).mean(dim=(1, 2)))]
+        errors = [torch.sqrt(self._counted(self._error(mean, observation, following)).mean(dim=(1, 2)))]
         if model.reward_heads is not None:
             heads = model.reward_heads
             mean, _ = heads.normal(torch.cat([observation, action, following], dim=-1))
@@ -187,12 +195,18 @@ class _Fit:
 
 
 def _see(model: EnvironmentModel, data: Mapping[str, NDArray[Any]]) -> None:
-    """Chooses what the model sees, where that is due."""
-    library, episode = model.dynamics.features, torch.from_numpy(data["episode"])
-    episodes = len(torch.unique(episode))
-    if isinstance(library, Library) and model.due(episodes, len(episode)):
-        columns = [torch.from_numpy(np.asarray(data[name], np.float32)) for name in ("observation", "action", "following")]
-        kept = choose(library, columns, episode, model.settings.stretch, model.settings.outliers)
+    """Finds what is derived and where stops are and, where that is due, chooses what the model sees."""
+    library, episode, settings = model.dynamics.features, torch.from_numpy(data["episode"]), model.settings
+    if not isinstance(library, Library):
+        return
+    episodes, before = len(torch.unique(episode)), library.derived
+    columns = [torch.from_numpy(np.asarray(data[name], np.float32)) for name in ("observation", "action", "following")]
+    library.derive(*derive(library, columns[0], columns[2], folds(episode, settings.stretch)))
+    library.stops, blocked = find_stops(*columns)
+    if model.due(episodes, len(episode)) or not torch.equal(before, library.derived):
+        # What happens at a stop depends on other things than what happens anywhere else.
+        free = [column[~blocked] for column in columns]
+        kept = choose(library, free, episode[~blocked], settings.stretch, settings.outliers)
         model.see(kept, episodes, len(episode))
 
 
@@ -200,9 +214,9 @@ def _likely(counted: Tensor, error: Tensor, log_variance: Tensor) -> Tensor:
     return counted + _VARIANCE_WEIGHT * (error.detach() ** 2 * torch.exp(-log_variance) + log_variance)
 
 
-def _ratio(mean: Tensor, log_variance: Tensor, target: Tensor) -> Tensor:
+def _ratio(error: Tensor, log_variance: Tensor) -> Tensor:
     """How many times larger squared errors are than said, mean over rows [E, 1, ...]."""
-    squared = (target - mean) ** 2 * torch.exp(-log_variance)
+    squared = error**2 * torch.exp(-log_variance)
     return squared.mean(dim=1, keepdim=True).clamp(1e-6, 1e6)
 
 

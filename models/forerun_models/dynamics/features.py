@@ -93,7 +93,13 @@ class FeatureMap(nn.Module):
         it overflows.
         """
         following = newest + output * self.target_std + self.target_mean
-        return torch.clamp(following, min=-self.fastest, max=self.fastest)
+        least, most = self.bounds
+        return torch.clamp(following, min=least, max=most)
+
+    @property
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """The least and the largest [S] that is predicted of each number."""
+        return -self.fastest, self.fastest
 
     @torch.no_grad()
     def fit(self, states: Tensor, actions: Tensor) -> None:

@@ -29,6 +29,9 @@ class Library(FeatureMap):
             of its sum with the next.
         kept: numbers of the terms that are seen, in order.
         first, second: [size] factors of each of these, as places in the basis [1, numbers, actions, sines, cosines].
+        derived: [S] bool, numbers whose change is a sum of others' ``landmarks``' changes: what is predicted of them is that.
+        derivation: [landmarks, S] the weights of these sums; columns of zeros for all that is not derived.
+        stops: [2, S] where each number ends, least and largest; infinite where it goes on.
     """
 
     def __init__(self, size: int, actions: int):
@@ -49,6 +52,9 @@ class Library(FeatureMap):
         self.kept: Tensor = nn.Buffer(torch.arange(len(self._factors)))
         self.first: Tensor = nn.Buffer(torch.zeros(0, dtype=torch.long), persistent=False)
         self.second: Tensor = nn.Buffer(torch.zeros(0, dtype=torch.long), persistent=False)
+        self.derived: Tensor = nn.Buffer(torch.zeros(size, dtype=torch.bool))
+        self.derivation: Tensor = nn.Buffer(torch.zeros(size + 2 * angles.shape[1], size))
+        self.stops: Tensor = nn.Buffer(torch.tensor([[-torch.inf], [torch.inf]]).repeat(1, size))
         self.choose(self.kept)
 
     @staticmethod
@@ -69,9 +75,34 @@ class Library(FeatureMap):
         self.size = len(kept)
         self.input_mean, self.input_std = torch.zeros(self.size), torch.ones(self.size)
 
+    def landmarks(self, state: Tensor) -> Tensor:
+        """[..., S + waves]: the numbers of ``state`` [..., S], the sines and the cosines."""
+        angle = state @ self.angle_map.to(state.dtype)
+        return torch.cat([state, torch.sin(angle), torch.cos(angle)], dim=-1)
+
+    def without(self, numbers: Collection[int]) -> Tensor:
+        """Places of the landmarks in which none of ``numbers`` is."""
+        parts = torch.cat([torch.eye(self.state_size), self.angle_map, self.angle_map], dim=1)
+        return torch.nonzero(parts[list(numbers)].abs().sum(dim=0) == 0)[:, 0]
+
+    def derive(self, derivation: Tensor, derived: Tensor) -> None:
+        """Predicts numbers as ``derived`` and ``derivation`` say from now on."""
+        self.derivation, self.derived = derivation.clone(), derived.clone()
+
+    @property
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """As of any features, and no further than the stops."""
+        least, most = super().bounds
+        return torch.maximum(least, self.stops[0]), torch.minimum(most, self.stops[1])
+
+    def next_state(self, newest: Tensor, output: Tensor) -> Tensor:
+        """As of any features; what is derived goes along with what it is derived from."""
+        following = super().next_state(newest, output)
+        moved = (self.landmarks(following) - self.landmarks(newest)) @ self.derivation
+        return torch.where(self.derived, newest + moved, following)
+
     def raw(self, states: Sequence[Tensor], actions: Sequence[Tensor]) -> Tensor:
         newest = states[-1]
-        angle = newest @ self.angle_map.to(newest.dtype)
-        one = torch.ones_like(newest[..., :1])
-        basis = torch.cat([one, newest, actions[-1], torch.sin(angle), torch.cos(angle)], dim=-1)
+        state, waves = self.landmarks(newest).tensor_split([self.state_size], dim=-1)
+        basis = torch.cat([torch.ones_like(newest[..., :1]), state, actions[-1], waves], dim=-1)
         return basis[..., self.first] * basis[..., self.second]

@@ -54,8 +54,12 @@ class Rollout(ParticleRollout):
         super().__init__(len(chosen), features.history, size, propagation, aleatoric)
         columns = Products(features) if isinstance(features, Library) else Columns(features)
         self.chosen = isinstance(features, Library)
+        self.derives = False
         if isinstance(features, Library):
             self.factors: Tensor = nn.Buffer(torch.stack([features.first, features.second]))
+            self.derives = bool(features.derived.any())
+            self.derived: Tensor = nn.Buffer(features.derived[:, None].clone())
+            self.derivation: Tensor = nn.Buffer(features.derivation.T.contiguous())
         self.pairs = features.pairs
         self._window = columns.window
         self._row = size + features.actions
@@ -88,7 +92,9 @@ class Rollout(ParticleRollout):
         self.last: Tensor = nn.Buffer(_rows(torch.cat([last, last_bias], dim=1)))
         self.straight: Tensor = nn.Buffer(_rows(straight))
         self.log_scale: Tensor = nn.Buffer(torch.log(std)[:, None])
-        self.fastest: Tensor = nn.Buffer(features.fastest[:, None].clone())
+        least, most = features.bounds
+        self.least: Tensor = nn.Buffer(least[:, None].clone())
+        self.most: Tensor = nn.Buffer(most[:, None].clone())
 
     def _blocks(self, count: int) -> int:
         """Equal blocks of particles, one after another, each with activations that a core keeps at hand."""
@@ -110,6 +116,9 @@ class Rollout(ParticleRollout):
         for number in range(self.deeper):
             hidden = nn.functional.silu(getattr(self, f"weight_{number}") @ hidden)
         following = self._following(self.straight @ inputs, self.last @ hidden, kick)
+        if self.derives:
+            moved = self.derivation @ (self._landmarks(following) - self._landmarks(particles.newest))
+            following = torch.where(self.derived, particles.newest + moved, following)
         window = particles.window
         if window is not None:
             window = inputs[:, :, self._window + self._row : self._window + self.history * self._row]
@@ -119,8 +128,8 @@ class Rollout(ParticleRollout):
         """The rows that ``Columns`` or ``Products`` describes."""
         newest, window, one = particles
         if self.chosen:
-            wave = torch.sin(self.angles @ newest + self.quarter)
-            basis = torch.cat([one, newest, action, wave], dim=2)
+            landmarks = self._landmarks(newest)
+            basis = torch.cat([one, newest, action, landmarks[:, :, self.state_size :]], dim=2)
             first, second = (basis.index_select(2, places) for places in self.factors)
             return torch.cat([first * second, newest, one], dim=2)
         rows, drive = [newest] if window is None else [window, newest], [action, one]
@@ -135,12 +144,16 @@ class Rollout(ParticleRollout):
             drive.append((every[:, :, :, None] * newest[:, :, None]).flatten(2, 3))
         return torch.cat([*rows, *drive], dim=2)
 
+    def _landmarks(self, state: Tensor) -> Tensor:
+        """Those of a ``Library``, along the last axis but one."""
+        return torch.cat([state, torch.sin(self.angles @ state + self.quarter)], dim=-2)
+
     def _following(self, straight: Tensor, output: Tensor, kick: Tensor | None) -> Tensor:
         if self.aleatoric:
             output, log_variance = output[:, :, : self.state_size], output[:, :, self.state_size :]
             if kick is not None:
                 output = output + kick * torch.exp(0.5 * soft_bound(log_variance) + self.log_scale)
-        return torch.minimum(torch.maximum(straight + output, -self.fastest), self.fastest)
+        return torch.minimum(torch.maximum(straight + output, self.least), self.most)
 
     def _propagate(self, following: Tensor, window: Tensor | None, one: Tensor) -> Particles:
         if self.propagation == "mean":

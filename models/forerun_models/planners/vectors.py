@@ -49,7 +49,10 @@ class VectorRollout(Rollout):
                     hidden = torch.bmm(weight, hidden, out=unit)
                     nn.functional.silu(hidden, inplace=True)
                 moved = torch.baddbmm(torch.bmm(self.straight, inputs), self.last, hidden)
-                torch.clamp(moved, min=-self.fastest, max=self.fastest, out=following)
+                torch.clamp(moved, min=self.least, max=self.most, out=following)
+                if self.derives:
+                    turned = self.derivation @ (self._landmarks(following) - self._landmarks(now))
+                    torch.where(self.derived, now + turned, following, out=following)
                 now.copy_(following)
         return predicted
 

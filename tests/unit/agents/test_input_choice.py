@@ -9,7 +9,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from forerun_models.agents.derived import derive
 from forerun_models.agents.environment_model import EnvironmentModel, EnvironmentSettings
+from forerun_models.agents.input_choice import folds
 from forerun_models.agents.model_fit import fit
 from forerun_models.dynamics.library import Library
 
@@ -93,6 +95,22 @@ def test_a_choice_is_made_anew_for_new_episodes_and_outlives_a_checkpoint() -> N
     assert seen(again) == seen(model)
     assert error(again, data) == error(model, data)
     assert not again.due(4, 1000)
+
+
+def test_a_hand_is_known_to_follow_the_joint_wherever_that_is_blocked() -> None:
+    random = np.random.default_rng(0)
+    angle = np.cumsum(0.1 * random.normal(size=201))
+    target = 0.3
+    shown = np.stack([angle, target - 0.1 * np.cos(angle)], axis=1)
+    columns = [torch.tensor(rows) for rows in (shown[:-1], shown[1:])]
+    library = Library(2, 1)
+    derivation, derived = derive(library, *columns, folds(torch.zeros(200), 25))
+    assert derived.tolist() == [False, True], "an angle does not follow from a hand's place along a line"
+    library.derive(derivation, derived)
+    blocked = torch.tensor([[4.0, 0.7]])
+    assert torch.allclose(library.next_state(blocked, torch.tensor([[0.0, 5.0]])), blocked, atol=1e-6)
+    turned = library.next_state(blocked, torch.tensor([[1.0, 0.0]]))
+    assert float(turned[0, 1]) == pytest.approx(0.7 - 0.1 * (np.cos(5.0) - np.cos(4.0)), abs=1e-4)
 
 
 @pytest.mark.parametrize("mechanical", [True, False])

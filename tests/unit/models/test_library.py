@@ -58,3 +58,20 @@ def test_what_was_learned_of_a_term_stays_when_others_go_and_come() -> None:
     assert model.weights[0].shape[1] == library.size == len(library.kept)
     new = library.kept.tolist().index(1)
     assert not model.weights[0][:, new].any()
+
+
+@torch.no_grad()
+def test_planners_derive_what_the_ensemble_derives() -> None:
+    model = chosen()
+    library = model.features
+    assert isinstance(library, Library)
+    derivation = torch.zeros(library.derivation.shape)
+    derivation[[0, 3], 2] = torch.tensor([2.0, -1.0])  # twice the first number, less its sine
+    library.derive(derivation, torch.tensor([False, False, True]))
+    state, actions = torch.tensor([0.2, -1.0, 0.4]), torch.rand(4, 2, 6)
+    expected = torch.stack(model.rollout([state.expand(3, 6, 3)], [], [action.T.expand(3, 6, 2) for action in actions]))
+    first, kept = expected[..., 0], expected[..., 2] - 2 * expected[..., 0] + expected[..., 0].sin()
+    assert float((first - 0.2).abs().min()) > 0
+    assert torch.allclose(kept, torch.full(kept.shape, 0.4 - 0.4 + torch.tensor(0.2).sin().item()), atol=1e-4)
+    for kind in (Rollout, VectorRollout):
+        assert torch.allclose(kind(model)([state], [], actions), expected.transpose(2, 3), atol=1e-3, rtol=1e-3)
