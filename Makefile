@@ -60,7 +60,7 @@ format: $(READY) ## Let ruff put the style right
 .venv: $(READY) ## The environment alone
 
 # .ready is written last, so an interrupted set-up is taken up again by the next call.
-$(READY): requirements.txt setup.py $(wildcard sim/forerun_sim/*.h sim/forerun_sim/*/_*.c)
+$(READY): requirements.txt setup.py $(wildcard sim/forerun_sim/*.h sim/forerun_sim/*/*.h sim/forerun_sim/*/_*.c)
 	@set -euo pipefail; \
 	python=''; \
 	for candidate in $(or $(PYTHON),$(CANDIDATES)); do \

@@ -9,12 +9,12 @@ FLOORS = {"forerun_sim": "sim", "forerun_models": "models", "forerun": "ros2_ws"
 PACKAGES = [name for top, folder in FLOORS.items() for name in find_packages(folder, include=[top, f"{top}.*"])]
 SHARE = "share/forerun"
 # Inner loops of the simulator, each beside its twin in Python, which is used where no C compiler is (`optional`).
-COMPILED = ("actuators._drives", "engines._rotor_efforts")
+COMPILED = ("actuators._drives", "engines._rotor_efforts", "engines._tree_inertia")
 EXTENSIONS = [
     Extension(
         f"forerun_sim.{name}",
         [f"sim/forerun_sim/{name.replace('.', '/')}.c"],
-        depends=["sim/forerun_sim/compiled.h"],
+        depends=["sim/forerun_sim/compiled.h", "sim/forerun_sim/engines/spatial.h"],
         extra_compile_args=[] if os.name == "nt" else ["-O2", "-ffp-contract=off"],  # the bits that Python gives
         optional=True,
     )

@@ -98,13 +98,13 @@ class Rotors:
         factors = {link: parameters.mass[link] / self._urdf.links[link].mass * parameters.inertia[link] for link in links}
         com = parameters.com
         shifts = {link: (com[f"{link}.x"], com[f"{link}.y"], com[f"{link}.z"]) for link in links}
-        self._matrix.load(masses, factors, shifts, held)
         step, names = self._step, self._joints
         damping = [parameters.damping[name] + parameters.viscous[name] for name in names]
         free = [parameters.armature[name] - here for name, here in zip(names, held, strict=True)]
         rotors = [rotor + step * loss for rotor, loss in zip(free, damping, strict=True)]
+        self._matrix.load(masses, factors, shifts, [here + rotor for here, rotor in zip(held, rotors, strict=True)])
         coulomb = [parameters.coulomb[name] for name in names]
-        return _Efforts(step, damping, rotors, coulomb, _reach(self._matrix, rotors), list(position))
+        return _Efforts(step, damping, rotors, coulomb, self._matrix.rows, list(position))
 
     def start(self, velocity: Sequence[float], after: Sequence[float]) -> None:
         """Joints at ``velocity`` [J] that, left alone for one step, would be at ``after``."""
@@ -120,18 +120,6 @@ class Rotors:
     def _lifted(self, effort: Sequence[float], rows: Sequence[JointRow]) -> Sequence[float]:
         lifted = [one + other for one, other in zip(effort, self._lift, strict=True)]
         return lifted if self._model is None else self._model.efforts(lifted, rows)
-
-
-def _reach(matrix: MassMatrix, rotors: Sequence[float]) -> Callable[[list[float]], list[list[float]]]:
-    """R = (M + D)^-1 [J, J] at positions [J]: M as ``matrix`` has it, D the diagonal of ``rotors`` [J]."""
-    inertia, unit = np.diag(rotors), np.eye(len(rotors))
-
-    def found(position: list[float]) -> list[list[float]]:
-        inverse = matrix.inverse(position)
-        reach: list[list[float]] = np.linalg.solve(unit + inverse @ inertia, inverse).tolist()
-        return reach
-
-    return found
 
 
 def _resting(urdf: Urdf, joints: Sequence[str]) -> dict[str, bool]:

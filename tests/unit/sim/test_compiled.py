@@ -11,7 +11,7 @@ import pytest
 from forerun_sim.actuators import drives
 from forerun_sim.actuators.parts import Figures
 from forerun_sim.compiled import compiled
-from forerun_sim.engines import rotor_efforts
+from forerun_sim.engines import rotor_efforts, tree_inertia
 from forerun_sim.plant import Plant
 from forerun_sim.spec import load_robot
 
@@ -20,9 +20,9 @@ RNG = np.random.default_rng
 
 Drives = compiled("forerun_sim.actuators._drives", drives.Drives)
 RotorEfforts = compiled("forerun_sim.engines._rotor_efforts", rotor_efforts.RotorEfforts)
-built = pytest.mark.skipif(
-    Drives is drives.Drives or RotorEfforts is rotor_efforts.RotorEfforts, reason="no C compiler was there at installation"
-)
+TreeInertia = compiled("forerun_sim.engines._tree_inertia", tree_inertia.TreeInertia)
+TWINS = ((Drives, drives.Drives), (RotorEfforts, rotor_efforts.RotorEfforts), (TreeInertia, tree_inertia.TreeInertia))
+built = pytest.mark.skipif(any(kind is twin for kind, twin in TWINS), reason="no C compiler was there at installation")
 
 
 def figures(number: int) -> list[Figures]:
@@ -96,6 +96,43 @@ def test_rotors_are_the_same_bit_by_bit(joints: int) -> None:
         assert one == other
 
 
+def tree(rng: np.random.Generator, joints: int) -> tuple[list[list[float]], list[list[float]]]:
+    """Joints of both kinds that branch, some named before those above them, and two links of each body."""
+    above = [-1, *(int(rng.integers(-1, number)) for number in range(1, joints))]
+    name = rng.permutation(joints).tolist()
+    frames: list[list[float]] = [[] for _ in name]
+    for number, parent in enumerate(above):
+        axis = rng.normal(size=3)
+        turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+        body, slides = float(name[parent] if parent >= 0 else -1), float(rng.random() < 0.3)
+        frames[name[number]] = [body, slides, *(axis / np.linalg.norm(axis)), *rng.normal(0, 0.2, 3), *turn.ravel()]
+    links = []
+    for body in [*range(-1, joints)] * 2:
+        turn, spread = np.linalg.qr(rng.normal(size=(3, 3)))[0], rng.normal(0, 0.1, (3, 3))
+        inertia = (spread @ spread.T + 0.01 * np.eye(3))[(0, 1, 2, 0, 0, 1), (0, 1, 2, 1, 2, 2)]
+        links.append([float(body), float(rng.uniform(0.1, 2.0)), *turn.ravel(), *rng.normal(0, 0.1, 3), *inertia])
+    return [list(map(float, frame)) for frame in frames], [list(map(float, link)) for link in links]
+
+
+@built
+@pytest.mark.parametrize("free", [False, True])
+@pytest.mark.parametrize("joints", [1, 7])
+def test_mass_matrices_are_the_same_bit_by_bit(joints: int, free: bool) -> None:
+    rng = RNG(10 + joints)
+    pair: list[Any] = [kind(*tree(RNG(joints), joints), free) for kind in (tree_inertia.TreeInertia, TreeInertia)]
+    for number in range(20):
+        at = rng.normal(0, 1.5, joints).tolist()
+        one, other = (each.inverse(at) for each in pair)
+        assert one == other
+        assert np.linalg.eigvalsh(np.array(one)).min() > 0
+        if number % 5 == 0:
+            links = 2 * (joints + 1)
+            masses, factors, rotors = (rng.uniform(0.5, 1.5, size).tolist() for size in (links, links, joints))
+            shifts = rng.normal(0, 0.01, (links, 3)).tolist()
+            for each in pair:
+                each.load(masses, factors, shifts, rotors)
+
+
 @built
 @pytest.mark.parametrize("kind", [Drives, RotorEfforts])
 def test_what_is_no_number_is_refused(kind: Any) -> None:
@@ -124,4 +161,5 @@ def test_an_arm_of_servos_goes_the_same_way_with_and_without(monkeypatch: pytest
     quick = run()
     monkeypatch.setattr("forerun_sim.actuators.model._Drives", drives.Drives)
     monkeypatch.setattr("forerun_sim.engines.bullet_rotors._Efforts", rotor_efforts.RotorEfforts)
+    monkeypatch.setattr("forerun_sim.engines.mass_matrix._Tree", tree_inertia.TreeInertia)
     assert (run() == quick).all()
