@@ -1,7 +1,7 @@
 """The mass matrix of a tree of joints by composite rigid bodies (Featherstone, Rigid Body Dynamics Algorithms, 2008, 6.2), on
 plain floats and in the frame of the base, where the inertias of bodies that move together simply add up.
 
-``_tree_inertia.c`` is the same, to the last bit, and takes less than a hundredth of the time. It is used where a compiler built it
+``_tree_inertia.c`` is the same, to the last bit, and takes a hundredth of the time or less. It is used where a compiler built it
 (``compiled``).
 """
 

@@ -13,6 +13,7 @@ from forerun_sim.actuators.parts import Figures
 from forerun_sim.compiled import compiled
 from forerun_sim.engines import rotor_efforts, tree_inertia
 from forerun_sim.plant import Plant
+from forerun_sim.sensors import encoders
 from forerun_sim.spec import load_robot
 
 STEPS = 300
@@ -21,7 +22,13 @@ RNG = np.random.default_rng
 Drives = compiled("forerun_sim.actuators._drives", drives.Drives)
 RotorEfforts = compiled("forerun_sim.engines._rotor_efforts", rotor_efforts.RotorEfforts)
 TreeInertia = compiled("forerun_sim.engines._tree_inertia", tree_inertia.TreeInertia)
-TWINS = ((Drives, drives.Drives), (RotorEfforts, rotor_efforts.RotorEfforts), (TreeInertia, tree_inertia.TreeInertia))
+Encoders = compiled("forerun_sim.sensors._encoders", encoders.Encoders)
+TWINS = (
+    (Drives, drives.Drives),
+    (RotorEfforts, rotor_efforts.RotorEfforts),
+    (TreeInertia, tree_inertia.TreeInertia),
+    (Encoders, encoders.Encoders),
+)
 built = pytest.mark.skipif(any(kind is twin for kind, twin in TWINS), reason="no C compiler was there at installation")
 
 
@@ -134,6 +141,25 @@ def test_mass_matrices_are_the_same_bit_by_bit(joints: int, free: bool) -> None:
 
 
 @built
+@pytest.mark.parametrize("differences", ["none", "to the reading before", "to earlier positions"])
+@pytest.mark.parametrize("quanta", [(0.0, 0.0), (0.01, 0.3)])
+def test_encoders_report_the_same_bit_by_bit(differences: str, quanta: tuple[float, float]) -> None:
+    rng, joints = RNG(7), 3
+    bias, own = rng.normal(size=joints).tolist(), 2 * joints if differences == "to earlier positions" else joints
+    pair: list[Any] = [kind(bias, *quanta, own) for kind in (encoders.Encoders, Encoders)]
+    for number in range(STEPS):
+        old, new = ((number, states(rng, joints), rng.normal(size=joints).tolist()) for _ in range(2))
+        part, slip = float(rng.random()) * (number % 2), 0.002 * (number % 3)
+        noise = rng.normal(0, 0.01, 4 * joints).tolist()
+        past = rng.normal(size=joints).tolist() if differences == "to earlier positions" else None
+        passed = 0.0 if differences == "none" else 0.02
+        reports = [np.empty(3 * joints) for _ in pair]
+        for each, values in zip(pair, reports, strict=True):
+            each.read(values, old, new, part, slip, noise, 0.1, past, passed)
+        assert reports[0].tobytes() == reports[1].tobytes()
+
+
+@built
 @pytest.mark.parametrize("kind", [Drives, RotorEfforts])
 def test_what_is_no_number_is_refused(kind: Any) -> None:
     made = kind(figures(0), 0.002) if kind is Drives else kind(0.002, [0.1], [0.1], [0.1], reach, [0.0])
@@ -162,4 +188,5 @@ def test_an_arm_of_servos_goes_the_same_way_with_and_without(monkeypatch: pytest
     monkeypatch.setattr("forerun_sim.actuators.model._Drives", drives.Drives)
     monkeypatch.setattr("forerun_sim.engines.bullet_rotors._Efforts", rotor_efforts.RotorEfforts)
     monkeypatch.setattr("forerun_sim.engines.mass_matrix._Tree", tree_inertia.TreeInertia)
+    monkeypatch.setattr("forerun_sim.sensors.model._Encoders", encoders.Encoders)
     assert (run() == quick).all()
