@@ -9,7 +9,13 @@ FLOORS = {"forerun_sim": "sim", "forerun_models": "models", "forerun": "ros2_ws"
 PACKAGES = [name for top, folder in FLOORS.items() for name in find_packages(folder, include=[top, f"{top}.*"])]
 SHARE = "share/forerun"
 # Inner loops of the simulator, each beside its twin in Python, which is used where no C compiler is (`optional`).
-COMPILED = ("actuators._drives", "engines._rotor_efforts", "engines._tree_inertia", "sensors._encoders")
+COMPILED = (
+    "actuators._drives",
+    "engines._bullet_steps",
+    "engines._rotor_efforts",
+    "engines._tree_inertia",
+    "sensors._encoders",
+)
 EXTENSIONS = [
     Extension(
         f"forerun_sim.{name}",

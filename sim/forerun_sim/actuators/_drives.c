@@ -23,6 +23,9 @@ typedef struct {
     Drive *drives;
     double *row; /* [joints or more], as long as `width` */
     Py_ssize_t width;
+    double *asked; /* by `ask`: [parts, 1 + count], until which step each counts, and what it forwards; behind them */
+    double *held;  /* [holding] */
+    Py_ssize_t parts, holding;
 } Drives;
 
 static int Drives_init(Drives *self, PyObject *arguments, PyObject *names)
@@ -42,7 +45,7 @@ static int Drives_init(Drives *self, PyObject *arguments, PyObject *names)
     self->count = count;
     self->step = step;
     self->lags = 0;
-    self->joints = 0;
+    self->joints = self->parts = 0;
     for (Py_ssize_t slot = 0; slot < count; slot++) {
         PyObject *given = PySequence_Fast_GET_ITEM(figures, slot);
         Drive *drive = &self->drives[slot];
@@ -67,6 +70,7 @@ static void Drives_dealloc(Drives *self)
     PyTypeObject *type = Py_TYPE(self);
     PyMem_Free(self->drives);
     PyMem_Free(self->row);
+    PyMem_Free(self->asked);
     type->tp_free((PyObject *)self);
     Py_DECREF(type);
 }
@@ -204,19 +208,63 @@ static double left(const Drive *drive, double effort, double speed)
     return effort - lost * tanh(speed / CREEP);
 }
 
-static PyObject *Drives_efforts(Drives *self, PyObject *const *given, Py_ssize_t count)
+static PyObject *Drives_ask(Drives *self, PyObject *const *given, Py_ssize_t count)
 {
-    if (count != 3) {
-        PyErr_SetString(PyExc_TypeError, "efforts takes asked, rows and held");
+    if (count != 2) {
+        PyErr_SetString(PyExc_TypeError, "ask takes parts and held");
         return NULL;
     }
-    PyObject *asked = given[0], *rows = given[1];
-    Py_ssize_t width = hold(self, given[2]);
-    if (width < 0 || !holds(asked, self->count) || !holds(rows, self->joints))
+    Py_ssize_t width = hold(self, given[1]), steps = 0;
+    if (width < 0 || !holds(given[0], 0))
         return NULL;
+    Py_ssize_t parts = PySequence_Fast_GET_SIZE(given[0]);
+    self->parts = 0;
+    double *asked = PyMem_Realloc(self->asked, (parts * (self->count + 1) + width + 1) * sizeof(double));
+    if (asked == NULL)
+        return PyErr_NoMemory();
+    self->asked = asked;
+    for (Py_ssize_t part = 0; part < parts; part++, asked += self->count + 1) {
+        PyObject *pair = PySequence_Fast_GET_ITEM(given[0], part);
+        if (!holds(pair, 2) || !numbers(PySequence_Fast_GET_ITEM(pair, 1), asked + 1, self->count))
+            return NULL;
+        steps += PyLong_AsSsize_t(PySequence_Fast_GET_ITEM(pair, 0));
+        if (PyErr_Occurred())
+            return NULL;
+        asked[0] = (double)steps;
+        for (Py_ssize_t slot = 0; slot < self->count; slot++)
+            asked[1 + slot] *= self->drives[slot].forward;
+    }
+    memcpy(asked, self->row, width * sizeof(double));
+    self->held = asked;
+    self->holding = width;
+    self->parts = parts;
+    Py_RETURN_NONE;
+}
+
+static PyObject *Drives_effort(Drives *self, PyObject *const *given, Py_ssize_t count)
+{
+    if (count != 2) {
+        PyErr_SetString(PyExc_TypeError, "effort takes ahead and rows");
+        return NULL;
+    }
+    PyObject *rows = given[1];
+    Py_ssize_t ahead = PyLong_AsSsize_t(given[0]);
+    if (PyErr_Occurred() || !holds(rows, self->joints))
+        return NULL;
+    double *asked = self->asked;
+    Py_ssize_t part = 0;
+    while (part < self->parts && (double)ahead >= asked[0]) {
+        part++;
+        asked += self->count + 1;
+    }
+    if (ahead < 0 || part == self->parts) {
+        PyErr_SetString(PyExc_IndexError, "this step was not asked for");
+        return NULL;
+    }
+    memcpy(self->row, self->held, self->holding * sizeof(double));
     for (Py_ssize_t slot = 0; slot < self->count; slot++) {
         Drive *drive = &self->drives[slot];
-        double forwarded = PyFloat_AsDouble(PySequence_Fast_GET_ITEM(asked, slot)), state[2];
+        double forwarded = asked[1 + slot], state[2];
         if (!numbers(PySequence_Fast_GET_ITEM(rows, drive->index), state, 2))
             return NULL;
         double position = state[0], speed = state[1], felt = speed, limit = drive->limit;
@@ -240,14 +288,15 @@ static PyObject *Drives_efforts(Drives *self, PyObject *const *given, Py_ssize_t
             arrived = left(drive, arrived, speed);
         self->row[drive->index] += arrived;
     }
-    return PyErr_Occurred() ? NULL : listed(self->row, width);
+    return listed(self->row, self->holding);
 }
 
 static PyMethodDef methods[] = {
     {"moving", (PyCFunction)Drives_moving, METH_NOARGS, NULL},
     {"resume", (PyCFunction)Drives_resume, METH_O, NULL},
     {"forwarded", (PyCFunction)(void (*)(void))Drives_forwarded, METH_FASTCALL, NULL},
-    {"efforts", (PyCFunction)(void (*)(void))Drives_efforts, METH_FASTCALL, NULL},
+    {"ask", (PyCFunction)(void (*)(void))Drives_ask, METH_FASTCALL, NULL},
+    {"effort", (PyCFunction)(void (*)(void))Drives_effort, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -24,6 +24,9 @@ class Drives:
     def __init__(self, figures: Sequence[Figures], step: float) -> None:
         self._outputs = [0.0] * len(figures)
         self._lags = any(drive.keep for drive in figures)
+        self._forward = [drive.forward for drive in figures]
+        self._asked: list[list[float]] = []
+        self._held: Sequence[float] = ()
         self._rows: list[tuple[int, float, float, float, float, float, float, Gear | None, Losses | None]] = []
         for drive in figures:
             gear = Gear(drive.half, drive.inertia, step) if drive.half > 0 else None
@@ -64,13 +67,20 @@ class Drives:
             self._outputs[slot], columns[index] = output, column
         return list(zip(*columns, strict=False))
 
-    def efforts(self, asked: Sequence[float], rows: Sequence[JointRow], held: Sequence[float]) -> list[float]:
-        """Efforts [J] of a step on top of what is ``held`` [J], for what the interfaces forward of the command (``asked`` [A])
-        and the joints' states ``rows`` [J] at its beginning."""
+    def ask(self, parts: Sequence[Part], held: Sequence[float]) -> None:
+        """What ``effort`` goes by in the steps from now on: what the interfaces forward of the commands, and what is ``held`` [J]
+        besides."""
+        self._asked, self._held = [], held
+        for steps, command in parts:
+            self._asked += [[share * value for share, value in zip(self._forward, command, strict=True)]] * steps
+
+    def effort(self, ahead: int, rows: Sequence[JointRow]) -> list[float]:
+        """Effort of the motors [J] in step ``ahead`` of those asked for, from the joints' states at its beginning: what a torque
+        sensor would show. To be asked once for each step, in turn."""
         # The motor's law, curve and lag stand here in full: a call for each of twelve joints would cost as much as a third of the
         # physics.
-        produced, outputs = list(held), []
-        for forwarded, output, drive in zip(asked, self._outputs, self._rows, strict=True):
+        produced, outputs = list(self._held), []
+        for forwarded, output, drive in zip(self._asked[ahead], self._outputs, self._rows, strict=True):
             index, stiffness, damping, limit, keep, strength, no_load_speed, gear, losses = drive
             row = rows[index]
             position = row[0]

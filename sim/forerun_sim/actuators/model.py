@@ -42,13 +42,13 @@ class ActuatorModel:
         self._step = step
         self._limits = [joint.command_limits for _, joint in self._driven]
         self._line = DelayLine()
-        self._forward: list[float] = []
         self._drives = _Drives((), step)
+        self.effort = self._drives.effort
+        """Effort of the motors [J] in a prepared step, by its number and the joints' states at its beginning (``Drives``)."""
         self._gravity = gravity
         self._held = [0.0] * len(self._joints)
         self._reach = max(1, round(COMPENSATION / step)) if gravity is not None else sys.maxsize
         self._lags = False
-        self._asked: list[list[float]] = []
         self.feedback = False
         """Whether efforts depend on the joints' states in this episode."""
         self.newest = False
@@ -78,8 +78,8 @@ class ActuatorModel:
 
     def _build(self, parameters: Parameters) -> None:
         figures = [Figures.of(index, joint, parameters, self._step) for index, joint in self._driven]
-        self._forward = [drive.forward for drive in figures]
         self._drives = _Drives(figures, self._step)
+        self.effort = self._drives.effort
         self._lags = any(drive.keep for drive in figures)
         self.feedback = any(drive.feedback for drive in figures)
         self.newest = self.feedback or self._gravity is not None
@@ -105,14 +105,7 @@ class ActuatorModel:
             efforts = self._gravity.efforts([row[0] + middle * row[1] for row in rows])
             self._held = [effort if joint.actuated else 0.0 for effort, joint in zip(efforts, self._joints, strict=True)]
         parts = self._line.during(step, count)
-        if not self.feedback:
+        if self.feedback:
+            self._drives.ask(parts, self._held)
+        else:
             self.ahead = self._drives.forwarded(parts, self._held)
-            return
-        self._asked = []
-        for steps, command in parts:
-            self._asked += [[share * value for share, value in zip(self._forward, command, strict=True)]] * steps
-
-    def effort(self, ahead: int, rows: Sequence[JointRow]) -> Sequence[float]:
-        """Effort of the motors [J] during the prepared step ``ahead``, from the joints' states at its beginning: what a torque
-        sensor would show. To be asked once for each step."""
-        return self._drives.efforts(self._asked[ahead], rows, self._held)

@@ -19,6 +19,8 @@ from typing import Any
 import pybullet
 
 from forerun_sim.actuators import JointRow
+from forerun_sim.compiled import compiled
+from forerun_sim.engines import bullet_steps
 from forerun_sim.engines.base import Bodies, Hardware, Image, Servo, gravity_vector
 from forerun_sim.engines.bullet_camera import BulletCameras
 from forerun_sim.engines.bullet_dynamics import Dynamics
@@ -33,8 +35,8 @@ from forerun_sim.urdf import robot_urdf
 from forerun_sim.urdf_checks import check_meshes
 
 GRAVITY = 9.81
-_TORQUE = pybullet.TORQUE_CONTROL
 _command, _step, _read = pybullet.setJointMotorControlArray, pybullet.stepSimulation, pybullet.getJointStates
+_Steps = compiled("forerun_sim.engines._bullet_steps", bullet_steps.Steps)
 _FRESH = 500
 """Robots loaded until the whole world is made anew: PyBullet keeps 2 kB of each that it removed."""
 
@@ -81,6 +83,7 @@ class BulletEngine:
         self._free = bool(spec.bodies)
         self._rotors = Rotors(self._urdf, self._names, 1.0 / spec.control.physics_rate)
         self._cameras = self._watch()
+        self._steps = self._stepped()
         self.bodies = self._nominal()
 
     def _nominal(self) -> Bodies:
@@ -94,6 +97,12 @@ class BulletEngine:
             moved[name], friction[name], restitution[name] = item.mass, item.friction, item.restitution
         drawn = () if self._cameras is None else self._cameras.surfaces
         return Bodies(moved, friction, restitution, damping, coulomb, dict.fromkeys(self._names, 0.0), GRAVITY, drawn)
+
+    def _stepped(self) -> bullet_steps.Steps:
+        calls, about = (_command, _step, _read), (self._body, self._indices, self._client)
+        scene = self._scene
+        others = (self._own, scene.rows, scene.known) if self._free else (None, None, None)
+        return _Steps(*calls, *about, pybullet.TORQUE_CONTROL, self._nothing, *others)
 
     def _watch(self) -> BulletCameras | None:
         if not self._spec.cameras:
@@ -144,6 +153,7 @@ class BulletEngine:
         elif "base" in self._scene.free:
             self._scene.free["base"].look()
         self._cameras = self._watch()
+        self._steps = self._stepped()
 
     def _motors(self, indices: Sequence[int], mode: int, **values: Any) -> None:
         pybullet.setJointMotorControlArray(self._body, indices, mode, physicsClientId=self._client, **values)
@@ -224,47 +234,15 @@ class BulletEngine:
     def run(self, efforts: Sequence[Sequence[float]], looked: Sequence[bool]) -> list[Sequence[JointRow]]:
         if self._pushes:
             self._push_all()
-        # Names of arguments would cost half a microsecond a step. Places, speeds and gains mean nothing in this mode.
-        body, joints, client, none = self._body, self._indices, self._client, self._nothing
-        rotors, turning = self._rotors.efforts if self._rotors.acting else None, self._rotors.turning
-        seen: list[Sequence[JointRow]] = []
-        for effort, look in zip(map(self._own, efforts) if self._free else efforts, looked, strict=True):
-            applied = effort
-            if rotors is not None:
-                applied = rotors(effort, _read(body, joints, client) if turning else ())
-            _command(body, joints, _TORQUE, none, none, applied, none, none, client)
-            _step(client)
-            if look:
-                seen.append(self.states())
-        return seen
+        rotors = self._rotors.efforts if self._rotors.acting else None
+        return self._steps.run(efforts, looked, rotors, self._rotors.turning)
 
     def serve(
         self, servo: Servo, first: int, rows: Sequence[JointRow], looked: Sequence[bool]
     ) -> tuple[list[Sequence[JointRow]], list[Sequence[float]]]:
         if self._pushes:
             self._push_all()
-        body, joints, client, none, free = self._body, self._indices, self._client, self._nothing, self._free
-        rotors = self._rotors.efforts if self._rotors.acting else None
-        own, scene = self._own, self._scene
-        seen: list[Sequence[JointRow]] = []
-        efforts: list[Sequence[float]] = []
-        found, last = own(rows) if free else rows, len(looked)
-        for number, look in enumerate(looked, 1):
-            effort = applied = servo(first + number - 1, rows)
-            efforts.append(effort)
-            if free:
-                applied = own(effort)
-            if rotors is not None:
-                applied = rotors(applied, found)
-            _command(body, joints, _TORQUE, none, none, applied, none, none, client)
-            _step(client)
-            if look or number < last:
-                found = rows = _read(body, joints, client)
-                if free:
-                    rows = scene.rows(found) if look else scene.known(found)
-                if look:
-                    seen.append(rows)
-        return seen, efforts
+        return self._steps.serve(servo, first, rows, looked, self._rotors.efforts if self._rotors.acting else None)
 
     def states(self) -> Sequence[JointRow]:
         rows: Sequence[JointRow] = _read(self._body, self._indices, self._client)

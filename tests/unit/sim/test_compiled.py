@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,12 @@ import pytest
 from forerun_sim.actuators import drives
 from forerun_sim.actuators.parts import Figures
 from forerun_sim.compiled import compiled
-from forerun_sim.engines import rotor_efforts, tree_inertia
+from forerun_sim.engines import bullet_steps, rotor_efforts, tree_inertia
 from forerun_sim.plant import Plant
 from forerun_sim.sensors import encoders
 from forerun_sim.spec import load_robot
 
-STEPS = 300
+STEPS = 200
 RNG = np.random.default_rng
 
 Drives = compiled("forerun_sim.actuators._drives", drives.Drives)
@@ -28,6 +28,7 @@ TWINS = (
     (RotorEfforts, rotor_efforts.RotorEfforts),
     (TreeInertia, tree_inertia.TreeInertia),
     (Encoders, encoders.Encoders),
+    (compiled("forerun_sim.engines._bullet_steps", bullet_steps.Steps), bullet_steps.Steps),
 )
 built = pytest.mark.skipif(any(kind is twin for kind, twin in TWINS), reason="no C compiler was there at installation")
 
@@ -59,10 +60,14 @@ def test_drives_are_the_same_bit_by_bit(number: int) -> None:
     rng, held = RNG(100 + number), [0.0, 0.25, 0.0, -0.5, 0.0, 0.0, 0.0]
     pair: list[Any] = [kind(figures(number), 0.002) for kind in (drives.Drives, Drives)]
     for _ in range(STEPS):
-        asked, rows = rng.normal(0, 5, 4).tolist(), states(rng, 7)
-        one, other = (each.efforts(asked, rows, held) for each in pair)
-        assert one == other
-        assert pair[0].moving() == pair[1].moving()
+        parts = [(2, rng.normal(0, 5, 4).tolist()), (1, rng.normal(0, 5, 4).tolist())]
+        for each in pair:
+            each.ask(parts, held)
+        for ahead in range(3):
+            rows = states(rng, 7)
+            one, other = (each.effort(ahead, rows) for each in pair)
+            assert one == other
+            assert pair[0].moving() == pair[1].moving()
     heirs = [kind(figures(number + 1), 0.002) for kind in (drives.Drives, Drives)]
     for each, heir in zip(pair, heirs, strict=True):
         heir.resume(each.moving())
@@ -160,25 +165,35 @@ def test_encoders_report_the_same_bit_by_bit(differences: str, quanta: tuple[flo
 
 
 @built
-@pytest.mark.parametrize("kind", [Drives, RotorEfforts])
-def test_what_is_no_number_is_refused(kind: Any) -> None:
-    made = kind(figures(0), 0.002) if kind is Drives else kind(0.002, [0.1], [0.1], [0.1], reach, [0.0])
-    wrong = ([1.0] * 4, [(0.0, "fast")] * 7, [0.0] * 7) if kind is Drives else ([1.0], [(0.0, None)])
-    with pytest.raises(TypeError):
-        made.efforts(*wrong)
-    short = ([1.0] * 3, [(0.0, 0.0)] * 7, [0.0] * 7) if kind is Drives else ([1.0], [])
-    with pytest.raises(TypeError, match="items"):
-        made.efforts(*short)
+def test_what_is_no_number_is_refused() -> None:
+    driven: Any = Drives(figures(0), 0.002)
+    turned: Any = RotorEfforts(0.002, [0.1], [0.1], [0.1], reach, [0.0])
+    driven.ask([(2, [1.0] * 4)], [0.0] * 7)
+    wrong: list[Callable[[], object]] = [
+        lambda: driven.effort(0, [(0.0, "fast")] * 7),
+        lambda: driven.ask([(1, [1.0] * 3)], [0.0] * 7),
+        lambda: driven.ask([(1, None)], [0.0] * 7),
+        lambda: turned.efforts([1.0], [(0.0, None)]),
+        lambda: turned.efforts([1.0], []),
+    ]
+    for call in wrong:
+        with pytest.raises(TypeError):
+            call()
+    driven.ask([(2, [1.0] * 4)], [0.0] * 7)
+    with pytest.raises(IndexError):
+        driven.effort(2, states(RNG(0), 7))
 
 
 @built
-def test_an_arm_of_servos_goes_the_same_way_with_and_without(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("robot", ["so101", "husky", "pendulum"])
+def test_a_robot_goes_the_same_way_with_and_without(robot: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Position servos with rotors along a chain, velocity servos on wheels that roll, and efforts."""
+
     def run() -> np.ndarray:
-        plant = Plant(load_robot("so101"), seed=3)
+        plant = Plant(load_robot(robot), seed=3)
         try:
             plant.reset(0)
-            commands = RNG(0).uniform(-0.5, 0.5, (30, 6))
-            for command in commands:
+            for command in RNG(0).uniform(-0.5, 0.5, (30, plant.spec.action_size)):
                 plant.step(command)
             return plant.true_state()
         finally:
@@ -189,4 +204,5 @@ def test_an_arm_of_servos_goes_the_same_way_with_and_without(monkeypatch: pytest
     monkeypatch.setattr("forerun_sim.engines.bullet_rotors._Efforts", rotor_efforts.RotorEfforts)
     monkeypatch.setattr("forerun_sim.engines.mass_matrix._Tree", tree_inertia.TreeInertia)
     monkeypatch.setattr("forerun_sim.sensors.model._Encoders", encoders.Encoders)
+    monkeypatch.setattr("forerun_sim.engines.bullet._Steps", bullet_steps.Steps)
     assert (run() == quick).all()
