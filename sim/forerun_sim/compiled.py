@@ -13,8 +13,11 @@ T = TypeVar("T")
 
 
 def compiled(module: str, twin: type[T]) -> type[T]:
-    """The class of ``module`` that is called as ``twin`` is and does the same; ``twin`` where it was not built."""
+    """The class of ``module`` that is called as ``twin`` is and does the same; ``twin`` where it was not built, or lacks a method
+    because it was built for another version of Forerun."""
     try:
-        return cast(type[T], getattr(importlib.import_module(module), twin.__name__))
+        found = getattr(importlib.import_module(module), twin.__name__)
     except ImportError:
         return twin
+    whole = all(hasattr(found, name) for name in vars(twin) if not name.startswith("_"))
+    return cast(type[T], found) if whole else twin

@@ -54,6 +54,15 @@ def states(rng: np.random.Generator, joints: int) -> list[tuple[float, float]]:
     ]
 
 
+def test_what_was_built_for_another_version_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Older:
+        def moving(self) -> None: ...
+
+    monkeypatch.setattr("forerun_sim.errors.Drives", Older, raising=False)
+    assert compiled("forerun_sim.errors", drives.Drives) is drives.Drives
+    assert compiled("forerun_sim.nowhere", drives.Drives) is drives.Drives
+
+
 @built
 @pytest.mark.parametrize("number", range(8))
 def test_drives_are_the_same_bit_by_bit(number: int) -> None:
