@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -15,6 +14,11 @@ from numpy.typing import NDArray
 from forerun_sim.errors import InputError
 from forerun_sim.spec import Distribution, Joint, Randomization, RobotSpec, Task
 from forerun_sim.spec.scene import coordinates
+
+try:
+    from _sha3 import shake_128  # type: ignore[import-not-found]  # half the time of OpenSSL's for so few bytes
+except ImportError:
+    from hashlib import shake_128
 
 PerName = dict[str, float]
 LEAST = "least"
@@ -125,7 +129,7 @@ class _Hashed(ISeedSequence):
 
     def generate_state(self, n_words: int, dtype: Any = np.uint32) -> NDArray[Any]:
         size = n_words * np.dtype(dtype).itemsize
-        return np.frombuffer(hashlib.shake_128(self._key).digest(size), dtype)
+        return np.frombuffer(shake_128(self._key).digest(size), dtype)
 
 
 def stream(seed: int, episode: int, name: str) -> np.random.Generator:

@@ -30,6 +30,7 @@ class Dynamics:
     def __init__(self, client: int, urdf: Urdf, links: Mapping[str, int], joints: Mapping[str, int], last: str) -> None:
         self._client, self._urdf, self._links, self._last = client, urdf, links, last
         self._mass = {link: urdf.links[link].mass for link in links if urdf.links[link].mass > 0 and urdf.moved(link)}
+        self._massless = [(link, number) for link, number in links.items() if urdf.links[link].mass <= 0]
         named = {number: name for name, number in joints.items()}
         moved = {links[link]: link for link in self._mass}
         self._places = [(number, moved.get(number), named.get(number)) for number in sorted({*moved, *named})]
@@ -41,13 +42,13 @@ class Dynamics:
         """``body`` is the robot from now on: no hidden damping, no mass where the URDF gives none."""
         self._body = body
         self._told.clear()
-        for link, number in self._links.items():
-            self._change(number, linearDamping=0.0, angularDamping=0.0, maxJointVelocity=_FAST)
-            if self._urdf.links[link].mass <= 0:
-                mass = _GRAIN if number < 0 and self._urdf.moved(link) else 0.0
-                self._change(number, mass=mass, localInertiaDiagonal=(mass, mass, mass))
-            elif link in self._mass:
-                self._inertia[link] = pybullet.getDynamicsInfo(body, number, self._client)[2]
+        self._change(-1, linearDamping=0.0, angularDamping=0.0, maxJointVelocity=_FAST)  # of all links
+        for link, number in self._massless:
+            mass = _GRAIN if number < 0 and self._urdf.moved(link) else 0.0
+            self._change(number, mass=mass, localInertiaDiagonal=(mass, mass, mass))
+        if not self._inertia:  # a shift of the centre of mass leaves it as it is
+            inertia = {link: pybullet.getDynamicsInfo(body, self._links[link], self._client)[2] for link in self._mass}
+            self._inertia.update(inertia)
 
     def reset(self, parameters: Parameters, carried: Mapping[str, tuple[float, Vector]], damped: bool) -> None:
         """Takes over what ``parameters`` say, and the mass and moments of the rotors that links have ``carried``. Joints are

@@ -49,22 +49,24 @@ class ShiftedUrdf:
             file = find_mesh(element.get("filename", ""), urdf.path)
             if file is not None:
                 element.set("filename", str(file))
-        self._urdf = urdf
+        for element in tree.iter():  # without indentation, which costs the parser time; it reads lines of 1000 characters
+            element.text, element.tail = None, "\n"
+        self._centres = [urdf.links[link].com for link in self._links]
         self._parts = ElementTree.tostring(tree, encoding="unicode").split(_HERE)
-        self._file: IO[str] | None = None
+        self._file: IO[bytes] | None = None
 
     def write(self, shifts: Mapping[str, Vector]) -> Path:
         """The file where the links' centres of mass are off by ``shifts`` [m], each in its link's frame."""
         if self._file is None:
             self._file = _own_file()
         text = [self._parts[0]]
-        for link, following in zip(self._links, self._parts[1:], strict=True):
-            (x, y, z), (dx, dy, dz) = self._urdf.links[link].com, shifts.get(link, ORIGIN)
+        for (x, y, z), link, following in zip(self._centres, self._links, self._parts[1:], strict=True):
+            dx, dy, dz = shifts.get(link, ORIGIN)
             text += [f"{x + dx!r} {y + dy!r} {z + dz!r}", following]
+        written = "".join(text).encode()
         self._file.seek(0)
+        self._file.write(written)
         self._file.truncate()
-        self._file.write("".join(text))
-        self._file.flush()
         return Path(self._file.name) if isinstance(self._file.name, str) else Path(f"/proc/self/fd/{self._file.name}")
 
     def close(self) -> None:
@@ -74,8 +76,8 @@ class ShiftedUrdf:
             self._file = None
 
 
-def _own_file() -> IO[str]:
+def _own_file() -> IO[bytes]:
     """A file for this process alone: in memory where the system can, for opening one on a disk may take longer than loading."""
     if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("forerun.urdf"), "w", encoding="utf-8")
-    return tempfile.NamedTemporaryFile("w", suffix=".urdf", encoding="utf-8")
+        return os.fdopen(os.memfd_create("forerun.urdf"), "wb", buffering=0)
+    return tempfile.NamedTemporaryFile("wb", suffix=".urdf", buffering=0)
