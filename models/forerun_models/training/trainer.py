@@ -129,8 +129,9 @@ class Trainer:
             loss = self._loss(*self._batch(horizon), horizon)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.gradient_norm)
-            self.optimizer.step()
+            # A rollout that overflows says nothing; one step along its gradient would be the end of all members.
+            if torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.gradient_norm).isfinite():
+                self.optimizer.step()
             self._follow()
             total += float(loss.detach())
         self.progress.epoch += 1

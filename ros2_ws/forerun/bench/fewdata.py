@@ -1,6 +1,7 @@
-"""How much real data a model of the double pendulum needs: the k-step table after 30 and 100 s of design C.1, whole trials drawn
-with each seed, beside networks that know no physics and physics refitted to the same trials: by ``forerun identify``, and by the
-least squares that end the recipe's training."""
+"""How much real data a model of the double pendulum needs: the k-step table after 10, 30 and 100 s of design C.1, whole trials
+drawn with each seed. The recipe begins with the URDF, or with its model of the randomized simulator; beside it are networks that
+know no physics, and physics refitted to the same trials: by ``forerun identify``, and by the least squares that end the recipe's
+training."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from forerun.bench.ablation import without
 from forerun.bench.double_pendulum import DESIGN, ROBOT, UNSEEN, Split, load_history, load_split, table_rows
 from forerun.bench.identify_known import fitted
 from forerun.bench.logs import fit
@@ -20,17 +22,20 @@ from forerun_models.evaluation.kstep import HORIZON, Array, cut, errors, rmse
 from forerun_models.evaluation.predictors import Predictor
 from forerun_models.recipe import LeastSquares, Recipe, load_recipe
 from forerun_models.training.least_squares import fit_physics
-from forerun_models.training.run import mirrored
+from forerun_models.training.run import Run, load_run, mirrored, train
 from forerun_models.training.split import hold_out_some
 from forerun_models.training.start import build, initialise
 from forerun_models.training.windows import Windows
+from forerun_sim.collect import collect
 from forerun_sim.identify import Settings, SimulatedPredictor
 from forerun_sim.identify.segments import PAST
+from forerun_sim.spec import RobotSpec
 from forerun_sim.trial import Trial
 
-AMOUNTS = (30.0, 100.0)
+AMOUNTS = (10.0, 30.0, 100.0)
 """Seconds of real motion to learn from."""
 OURS, NETWORKS, REFIT, SQUARES = "forerun", "ensemble of networks", "physics refitted", "physics by least squares"
+SIMULATION = " from simulation"
 _STEPS = 6
 """Of least squares, from the URDF on."""
 _SEGMENTS = 200
@@ -48,6 +53,13 @@ _LEARNED = {
     },
 }
 """The ensemble that the table of all training data has too."""
+_EPISODES, _STEPS_EACH, _DRAWN = 80, 500, 500
+"""Simulated episodes, each of another robot; the control steps of each; the seed by which they are drawn."""
+_PRETRAINING = {
+    "least_squares": None,
+    "holdout": 0.05,
+    "phases": [{"epochs": epochs, "horizon": horizon} for epochs, horizon in ((5, 10), (8, 25), (10, 50))],
+}
 
 
 def drawn(trials: Sequence[Trial], seconds: float, seed: int) -> list[Trial]:
@@ -62,7 +74,8 @@ def drawn(trials: Sequence[Trial], seconds: float, seed: int) -> list[Trial]:
 
 def measure(options: Options) -> Measurement:
     """Every model after each amount of data and seed, on the validation trials and those of the unseen controller."""
-    names = {f"{model} {seconds:g} s": (model, seconds) for seconds in AMOUNTS for model in (OURS, NETWORKS, REFIT, SQUARES)}
+    models = (OURS, OURS + SIMULATION, NETWORKS, REFIT, SQUARES)
+    names = {_named(model, seconds): (model, seconds) for seconds in AMOUNTS for model in models}
     split, rows = load_split(options), []
     for name in options.chosen(list(names)):
         model, seconds = names[name]
@@ -77,14 +90,32 @@ def measure(options: Options) -> Measurement:
     return Measurement("fewdata", rows, {"recipe": load_recipe(ROBOT, ROBOT).as_data(), "design": DESIGN, "threads": 1})
 
 
+def _named(model: str, seconds: float) -> str:
+    kind, simulation, _ = model.partition(SIMULATION)
+    return f"{kind} {seconds:g} s{simulation}"
+
+
 def _trained(split: Split, model: str, trials: list[Trial], seed: int, options: Options) -> list[Row]:
-    recipe = load_recipe(ROBOT, ROBOT) if model == OURS else Recipe.model_validate({"robot": ROBOT, **_LEARNED})
+    recipe = Recipe.model_validate({"robot": ROBOT, **_LEARNED}) if model == NETWORKS else load_recipe(ROBOT, ROBOT)
     kept = f"{model.replace(' ', '-')}-{sum(len(trial) for trial in trials)}"
-    bundle = fit(trials, split.robot, seed, options, recipe, kept)
+    start = _simulated(split.robot, options) if model.endswith(SIMULATION) else None
+    bundle = fit(trials, split.robot, seed, options, recipe, kept, start)
     rows: list[Row] = []
     for part, judges in (("validation", split.validation), ("unseen controller", split.unseen)):
         rows += table_rows(evaluate(bundle.bundle, judges, split.train), part, seed, bundle.seconds, fixed=False)
     return rows
+
+
+def _simulated(robot: RobotSpec, options: Options) -> Run:
+    """The recipe's model of the randomized simulator, before any real trial; the same for all amounts and seeds."""
+    folder = (options.kept or options.work) / "simulation"
+    if (folder / "weights.safetensors").exists():
+        return load_run(folder)
+    torch.set_num_threads(1)
+    runs = collect(robot, episodes=_EPISODES, seed=_DRAWN, steps=_STEPS_EACH)
+    trials = [run.trial(robot) for run in runs]
+    runs.close()
+    return train(trials, robot, without({"training": _PRETRAINING}), 0, folder, resume=folder.exists())
 
 
 def _physics(split: Split, model: str, trials: list[Trial], seed: int, options: Options) -> list[Row]:

@@ -17,6 +17,7 @@ from forerun_sim.trial import Trial
 
 if TYPE_CHECKING:
     from forerun_models.recipe import Recipe
+    from forerun_models.training.run import Run
     from forerun_models.training.trainer import Epoch
 
 
@@ -49,9 +50,17 @@ def as_trials(files: Sequence[Path], robot: RobotSpec, bags: Path) -> list[Trial
 
 
 def fit(
-    trials: Sequence[Trial], robot: RobotSpec, seed: int, options: Options, recipe: Recipe | None = None, name: str | None = None
+    trials: Sequence[Trial],
+    robot: RobotSpec,
+    seed: int,
+    options: Options,
+    recipe: Recipe | None = None,
+    name: str | None = None,
+    start: Run | None = None,
 ) -> Fitted:
     """Trains ``recipe`` (the robot's shipped one) on ``trials``, on one thread, and exports the model without its agent.
+
+    Training begins with the model of ``start``, where there is one.
 
     Where trainings are kept, a finished one called ``name`` (the robot's, if absent) is not trained again.
     """
@@ -71,9 +80,8 @@ def fit(
     if (folder / "weights.safetensors").exists():
         run = load_run(folder)
     else:
-        run = train(
-            trials, robot, recipe or load_recipe(robot.name, robot.name), seed, folder, resume=folder.exists(), on_epoch=tell
-        )
+        chosen = recipe or load_recipe(robot.name, robot.name)
+        run = train(trials, robot, chosen, seed, folder, start=start, resume=folder.exists(), on_epoch=tell)
     metrics = {"held_out_error": min(epoch.best for epoch in run.epochs)}
     out = options.work / f"{called}.bundle"
     alone = robot.model_copy(update={"tasks": {}})

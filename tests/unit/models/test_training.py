@@ -19,6 +19,8 @@ from tests.support import slider
 from forerun_models.recipe import Recipe, load_recipe
 from forerun_models.training.run import load_run, train
 from forerun_models.training.split import hold_out, hold_out_some
+from forerun_models.training.start import build, initialise
+from forerun_models.training.trainer import Source, Trainer
 from forerun_models.training.windows import Windows
 from forerun_sim.errors import ForerunError, InputError
 
@@ -58,6 +60,18 @@ def test_a_run_is_loaded_as_it_was_trained(tmp_path):
     assert again.recipe == run.recipe
     assert again.epochs[-1].number == run.epochs[-1].number
     assert all(torch.equal(value, again.model.state_dict()[key]) for key, value in run.model.state_dict().items())
+
+
+def test_a_rollout_that_overflows_moves_no_weight(tmp_path):
+    spec, recipe, data = slider.robot(tmp_path / "robot"), slider.recipe(), slider.trials(4)
+    data[0].states[50] = 1e30
+    model = build(spec, recipe.model)
+    windows = Windows(data, 1, 5)
+    initialise(model, Windows(data[1:], 1, 5), 0)
+    trainer = Trainer(model, [Source(windows)], windows, recipe.training.model_copy(update={"steps_per_epoch": 60}), 0)
+    epoch = trainer.epoch()
+    assert not np.isfinite(epoch.train), "it was met"
+    assert all(bool(parameter.isfinite().all()) for parameter in model.parameters())
 
 
 class Stop(Exception):
