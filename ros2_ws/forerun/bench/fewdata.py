@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from forerun.bench.ablation import without
+from forerun.bench.ablation import networks, without
 from forerun.bench.double_pendulum import DESIGN, ROBOT, UNSEEN, Split, load_history, load_split, table_rows
 from forerun.bench.identify_known import fitted
 from forerun.bench.logs import fit
@@ -20,7 +20,7 @@ from forerun.evaluation import evaluate
 from forerun_models.dynamics.physical import Physical
 from forerun_models.evaluation.kstep import HORIZON, Array, cut, errors, rmse
 from forerun_models.evaluation.predictors import Predictor
-from forerun_models.recipe import LeastSquares, Recipe, load_recipe
+from forerun_models.recipe import LeastSquares, load_recipe
 from forerun_models.training.least_squares import fit_physics
 from forerun_models.training.run import Run, load_run, mirrored, train
 from forerun_models.training.split import hold_out_some
@@ -39,20 +39,6 @@ SIMULATION = " from simulation"
 _STEPS = 6
 """Of least squares, from the URDF on."""
 _SEGMENTS = 200
-_LEARNED = {
-    "model": {"members": 7, "elites": 5, "hidden": 64, "history": 8},
-    "training": {
-        "batch": 64,
-        "steps_per_epoch": 100,
-        "phases": [{"epochs": epochs, "horizon": horizon} for epochs, horizon in ((3, 1), (8, 5), (12, 10), (14, 25))],
-        "learning_rate": 5e-3,
-        "weight_decay": 0.2,
-        "holdout": 0.15,
-        "validation_horizon": 50,
-        "mirror": True,
-    },
-}
-"""The ensemble that the table of all training data has too."""
 _EPISODES, _STEPS_EACH, _DRAWN = 80, 500, 500
 """Simulated episodes, each of another robot; the control steps of each; the seed by which they are drawn."""
 _PRETRAINING = {
@@ -96,7 +82,7 @@ def _named(model: str, seconds: float) -> str:
 
 
 def _trained(split: Split, model: str, trials: list[Trial], seed: int, options: Options) -> list[Row]:
-    recipe = Recipe.model_validate({"robot": ROBOT, **_LEARNED}) if model == NETWORKS else load_recipe(ROBOT, ROBOT)
+    recipe = networks() if model == NETWORKS else load_recipe(ROBOT, ROBOT)
     kept = f"{model.replace(' ', '-')}-{sum(len(trial) for trial in trials)}"
     start = _simulated(split.robot, options) if model.endswith(SIMULATION) else None
     bundle = fit(trials, split.robot, seed, options, recipe, kept, start)
