@@ -88,7 +88,8 @@ def command(
     only: Annotated[
         str | None,
         typer.Option(
-            help="Rows of planner, simulator, identify, agents, efficiency, logs, ablation, transfer, live (names), loop (Hz).",
+            help="Rows of planner, simulator, identify, agents, efficiency, logs, ablation, fewdata, transfer, live (names), "
+            "loop (Hz).",
             show_default=False,
         ),
     ] = None,
@@ -111,11 +112,11 @@ def command(
     identify fits simulators, a quarter of an hour; deployment lets agents learn and runs them over ROS 2, minutes a row; demo
     runs the whole loop, minutes a seed; pets trains and runs PETS' setting of the cartpole, half an hour; sac lets agents learn
     beside Stable-Baselines3's, half an hour. Only when asked for by name: ablation trains the double pendulum's recipe in many
-    variants, an hour, and fewdata on a part of its logs; transfer fine-tunes on foreign robots, a quarter of an hour a robot and
-    seed; arms lets an arm of slow servos follow a moving posture, minutes a seed; efficiency lets mpc learn in dm_control,
-    minutes a task and seed; realaigym plays acrobot and pendubot, ten minutes a seed; live runs the live loop for ten minutes of
-    a robot's time, and through a change of the robot (--only change), a quarter of an hour. all leaves out what is not on this
-    machine, and says so.
+    variants, half an hour a seed, and fewdata on a part of its logs; transfer fine-tunes on foreign robots, a quarter of an hour
+    a robot and seed; arms lets an arm of slow servos follow a moving posture, minutes a seed; efficiency lets mpc learn in
+    dm_control, minutes a task and seed; realaigym plays acrobot and pendubot, ten minutes a seed; live runs the live loop for ten
+    minutes of a robot's time, and through a change of the robot (--only change), a quarter of an hour. all leaves out what is not
+    on this machine, and says so.
 
     \b
     Example:
