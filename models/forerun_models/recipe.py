@@ -182,7 +182,8 @@ class TrajectorySettings(Strict):
     them for a part of that only; the best one by ``scales`` is followed, with the feedback of ``tracking``. ``margin``, in units
     of the task's success, softens the edge at which ``time`` ends. ``reserve`` of the commands' limits is left to the feedback.
     Where another moment of the trajectory would be cheaper to come back to, at ``rejoin`` times the cost, the robot goes on from
-    there."""
+    there. Where it is too far from all of it, the robot is slowed down and led back to the start, and begins again when it has
+    been at rest for ``pause`` seconds, twice as long after each further miss, up to 16 times."""
 
     target: dict[str, float] = Field(default_factory=dict)
     seconds: Positive = 3.0
@@ -195,6 +196,7 @@ class TrajectorySettings(Strict):
     tracking: Tracking = Tracking()
     reserve: Annotated[float, Field(ge=0, lt=1)] = 0.2
     rejoin: Fraction = 0.2
+    pause: Positive = 0.3
 
 
 class Planner(Strict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from functools import cache
 from pathlib import Path
@@ -21,9 +22,11 @@ from forerun_models.planners.decide import Decider
 from forerun_models.planners.make import make_exportable, make_for_bundle
 from forerun_models.planners.problem import problem_of
 from forerun_models.planners.trajectory.costs import Costs
+from forerun_models.planners.trajectory.course import Course
 from forerun_models.planners.trajectory.feedback import holding, step_back
 from forerun_models.planners.trajectory.motion import Motion
-from forerun_models.planners.trajectory.plan import Course, plan_course
+from forerun_models.planners.trajectory.plan import plan_course
+from forerun_models.planners.trajectory.rehearsal import rehearse
 from forerun_models.planners.trajectory.tracker import Tracker
 from forerun_models.recipe import ModelSettings, Planner, Recipe, RigidBodySettings, Scales
 from forerun_models.training.start import build
@@ -189,6 +192,68 @@ def test_who_is_far_away_goes_on_from_elsewhere() -> None:
     decider = Decider(tracker(), 0)
     decider.carry["carry_row"][:] = len(points) - 1
     assert decider.decide([points[80].tolist()] * 2, []).carry["carry_row"] == pytest.approx([80], abs=2)
+
+
+def lost_once() -> tuple[Decider, float]:
+    """A tracker that has just lost its robot, and the pause that follows."""
+    decider = Decider(tracker(), 0)
+    decider.carry["carry_row"][:] = 50
+    state = tracker().points[50].tolist()
+    state[1] += 60.0
+    decision = decider.decide([state] * 2, [])
+    assert decision.plan[0, 0] * state[1] < 0  # slowed down
+    return decider, SWING.planner.trajectory.pause
+
+
+def test_who_is_lost_rests_before_beginning_again() -> None:
+    decider, pause = lost_once()
+    assert decider.carry["carry_rest"] == pytest.approx([pause]) and decider.carry["carry_misses"] == [1]
+    decider.decide([[0.2, 3.0, 0.0]] * 2, [], elapsed=pause)  # still moving
+    assert decider.carry["carry_rest"] == pytest.approx([pause])
+    decider.decide([[0.0, 0.0, 0.0]] * 2, [], elapsed=0.6 * pause)
+    assert decider.carry["carry_rest"] == pytest.approx([0.4 * pause]) and decider.carry["carry_row"] == [0]
+    decider.decide([[0.0, 0.0, 0.0]] * 2, [], elapsed=0.6 * pause)
+    assert decider.carry["carry_rest"] == [0] and decider.carry["carry_row"] == [0]
+    decider.decide([[0.0, 0.0, 0.0]] * 2, [], elapsed=pendulum()[0].control.period)
+    assert decider.carry["carry_row"] == [1]
+
+
+def test_each_further_miss_is_followed_by_a_longer_rest() -> None:
+    decider, pause = lost_once()
+    for misses, factor in ((1, 2), (2, 4), (4, 16), (20, 16)):
+        decider.carry |= {"carry_row": np.float32([50]), "carry_rest": np.float32([0]), "carry_misses": np.float32([misses])}
+        decider.decide([[2.0, 60.0, 0.0]] * 2, [])
+        assert decider.carry["carry_rest"] == pytest.approx([factor * pause])
+    decider.carry |= {"carry_row": np.float32([len(tracker().points) - 1]), "carry_rest": np.float32([0])}
+    decider.decide([[math.pi, 0.0, 0.0]] * 2, [])
+    assert decider.carry["carry_misses"] == [0]  # who stands has missed nothing
+
+
+def test_lost_robot_is_led_back_and_swings_up_after_all() -> None:
+    spec, _ = pendulum()
+    plant = Plant(spec, engine="mujoco_urdf", task="swingup", randomize=False)
+    decider, command = Decider(tracker(), 0), np.zeros(1)
+    reading = plant.reset(0, initial=([1.0], [30.0]))
+    rested = False
+    for step in range(round(8.0 / spec.control.period)):
+        row = [*reading.position, *reading.velocity, *command]
+        decision = decider.decide([row] * 2, [], elapsed=spec.control.period if step else 0.0)
+        command = decision.plan[0].astype(float)
+        rested |= bool(decision.carry["carry_rest"] > 0)
+        reading = plant.step(command) or reading
+    plant.close()
+    assert rested
+    assert np.cos(plant.true_state()[0]) < -0.99 and decision.carry["carry_misses"] == [0]
+
+
+def test_rehearsal_tells_a_feedback_that_holds_from_one_that_does_not() -> None:
+    spec, model = pendulum()
+    settings, problem = SWING.planner.trajectory, problem_of(spec, TaskFunction(spec, "swingup"), model.features.state_std)
+    motion = Motion(model, None, torch.zeros(2), problem.middle, torch.tensor([0]), spec.control.period)
+    course = plan_course(model, spec, SWING, problem)
+    assert course.share > 0.7 and course.lost >= 10.0
+    loose = dataclasses.replace(course, gains=0.0 * course.gains)
+    assert rehearse(motion, problem, loose, settings.tracking, 0).share < 0.5
 
 
 def test_late_sensors_do_not_bend_the_trajectory() -> None:

@@ -38,6 +38,8 @@ class Motion:
 
     Attributes:
         route: [F, A] which command is which.
+        model: the members, in double precision.
+        standing: their memory of standing at ``start``.
 
     Raises:
         InputError: the model needs more of its past than state and command.
@@ -47,14 +49,14 @@ class Motion:
         self, model: WorldModel, members: int | None, start: Tensor, middle: Tensor, free: Tensor, period: float, knot: int = 1
     ):
         chosen = model.elites[: members or len(model.elites)]
-        self._model = model.chosen(chosen).double().requires_grad_(False)
+        self.model = model.chosen(chosen).double().requires_grad_(False)
         self.state_size, self.free, self.period, self.knot = model.state_size, free, period, knot
         self._middle = middle.double()
         self.route = torch.eye(len(middle), dtype=torch.float64)[free]
         history, wide = model.features.history, (len(chosen), 1, -1)
         states = [start.double().expand(*wide)] * history
         with torch.no_grad():
-            self._standing = self._model.begin(states, [self._middle.expand(*wide)] * (history - 1))
+            self.standing = self.model.begin(states, [self._middle.expand(*wide)] * (history - 1))
 
     @property
     def size(self) -> int:
@@ -79,9 +81,9 @@ class Motion:
         found = []
         for _ in range(self.knot):
             before, given = given, given + change / self.knot
-            memory = self._model.placed(self._standing, state, self.commands(before))
-            _, _, memory = self._model.advance(memory, self.commands(given).expand(self._model.members, -1, -1))
-            state = self._model.believed(memory).mean(dim=0)
+            memory = self.model.placed(self.standing, state, self.commands(before))
+            _, _, memory = self.model.advance(memory, self.commands(given).expand(self.model.members, -1, -1))
+            state = self.model.believed(memory).mean(dim=0)
             found.append(torch.cat([state, given], dim=-1))
         return torch.stack(found, dim=1)
 
