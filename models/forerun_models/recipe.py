@@ -167,12 +167,14 @@ class Scales(Strict):
 
 class Tracking(Strict):
     """Deviations that count the same in the feedback along a trajectory: of positions, velocities and commands from it, and of
-    how fast the commands change [1/s]; SI."""
+    how fast the commands change [1/s]; SI. ``stuck``: once it has arrived, a robot slower than this sticks, and is held where it
+    came to rest (0: it is held at the target, however far it must be pulled there; for joints without dry friction)."""
 
     position: Positive = 0.1
     velocity: Positive = 1.0
     command: Positive = 1.0
     rate: Positive = 20.0
+    stuck: Annotated[float, Field(ge=0)] = 0.0
 
 
 class TrajectorySettings(Strict):

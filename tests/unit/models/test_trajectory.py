@@ -22,13 +22,13 @@ from forerun_models.planners.decide import Decider
 from forerun_models.planners.make import make_exportable, make_for_bundle
 from forerun_models.planners.problem import problem_of
 from forerun_models.planners.trajectory.costs import Costs
-from forerun_models.planners.trajectory.course import Course
+from forerun_models.planners.trajectory.course import Course, stands
 from forerun_models.planners.trajectory.feedback import holding, step_back
 from forerun_models.planners.trajectory.motion import Motion
 from forerun_models.planners.trajectory.plan import plan_course
 from forerun_models.planners.trajectory.rehearsal import rehearse
 from forerun_models.planners.trajectory.tracker import Tracker
-from forerun_models.recipe import ModelSettings, Planner, Recipe, RigidBodySettings, Scales
+from forerun_models.recipe import ModelSettings, Planner, Recipe, RigidBodySettings, Scales, Tracking
 from forerun_models.training.start import build
 from forerun_sim.errors import InputError
 from forerun_sim.plant import Plant
@@ -281,3 +281,19 @@ def test_unfit_models_and_targets_are_refused(tmp_path: Path) -> None:
         make_for_bundle(model, spec, recipe)
     with pytest.raises(InputError, match="draws no samples"):
         make_exportable(model, spec, SWING)
+
+
+def test_robot_that_sticks_is_held_where_it_came_to_rest() -> None:
+    """Three coordinates: a position, its velocity, a command."""
+    tracking = Tracking(position=0.1, stuck=0.3)
+    moves, rests = torch.tensor([0.05, 1.0, 0.4]), torch.tensor([0.04, 0.1, 0.4])
+    assert stands(moves, moves[1:2], torch.zeros(3), tracking).tolist() == [0, 0, 0]
+    stand = stands(rests, rests[1:2], torch.zeros(3), tracking)
+    assert stand.numpy() == pytest.approx([0.04, 0.0, 0.4])
+    pulled = torch.tensor([0.06, 0.0, 0.0])
+    for _ in range(50):
+        stand = stands(pulled, pulled[1:2], stand, tracking)
+    assert stand.numpy() == pytest.approx([0.04, 0.0, 0.0], abs=0.01)  # the place stays, the command that holds it is found
+    assert stands(moves, moves[1:2], stand, tracking).numpy() == pytest.approx(stand.numpy())
+    away = torch.tensor([0.3, 0.0, 0.1])
+    assert stands(away, away[1:2], stand, tracking).numpy() == pytest.approx([0.3, 0.0, 0.1])

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
+
+from forerun_models.recipe import Tracking
+
+_SETTLES = 0.1
+"""Share by which the command that holds a robot where it sticks follows the one that is given there, a control step."""
 
 
 @dataclass(frozen=True)
@@ -36,3 +42,28 @@ class Course:
     parts: dict[str, float]
     share: float = 1.0
     lost: float = float("inf")
+
+    def arrived(self, speed: float) -> int:
+        """The first row from which on no joint is to be as fast as ``speed``."""
+        moving = (self.states[:, self.states.shape[1] // 2 :].abs() >= speed).any(dim=1)
+        return int(torch.nonzero(moving)[-1]) + 1 if bool(moving.any()) else 0
+
+
+def stands(off: Tensor, velocity: Tensor, stand: Tensor, tracking: Tracking) -> Tensor:
+    """Where a robot that has arrived is to stay, as deviation [..., S+A] from the last row: where it came to rest, until it does
+    so elsewhere. Feedback that pulls at dry friction breaks it loose, and then goes too far.
+
+    Args:
+        off: [..., S+A] where it is.
+        velocity: [..., J] of the joints.
+        stand: [..., S+A] the same before; 0 for who has not come to rest yet.
+        tracking: says what sticks.
+    """
+    joints = velocity.shape[-1]
+    here = torch.cat([off[..., :joints], torch.zeros_like(velocity), off[..., 2 * joints :]], dim=-1)
+    elsewhere = (here - stand)[..., :joints].abs().amax(dim=-1, keepdim=True) > tracking.position
+    first = stand.abs().amax(dim=-1, keepdim=True) == 0
+    # The command on arrival is not yet the one that holds.
+    settled = torch.cat([stand[..., : 2 * joints], (stand + _SETTLES * (here - stand))[..., 2 * joints :]], dim=-1)
+    sticks = velocity.abs().amax(dim=-1, keepdim=True) < tracking.stuck
+    return torch.where(sticks, torch.where(elsewhere | first, here, settled), stand)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from forerun_models.planners.problem import Problem
-from forerun_models.planners.trajectory.course import Course
+from forerun_models.planners.trajectory.course import Course, stands
 from forerun_models.planners.trajectory.motion import Motion
 from forerun_models.recipe import Tracking
 
@@ -51,17 +51,22 @@ def rehearse(motion: Motion, problem: Problem, course: Course, tracking: Trackin
         return scale * torch.randn(model.members, _ROBOTS, size, generator=generator, dtype=torch.float64)
 
     lower, upper, slew = problem.lower.double(), problem.upper.double(), torch.clamp_max(problem.slew.double(), 1e9)
+    arrived = course.arrived(tracking.stuck)
     points = torch.cat([course.states, course.before], dim=1)
     first = course.states[0] + drawn(2 * joints, _START * tracking.position)[0]
     memory = model.placed(motion.standing, first, course.before[:1].expand(_ROBOTS, -1))
     state, before = first.expand(model.members, -1, -1), course.before[0].expand(model.members, _ROBOTS, -1)
     drives, kick = 1.0 + drawn(1, _DRIVES), torch.zeros_like(before)
+    stand = torch.zeros(model.members, _ROBOTS, points.shape[1], dtype=torch.float64)
     largest = torch.zeros(model.members, _ROBOTS, dtype=torch.float64)
     for moment in range(len(points) + round(_AFTER / motion.period)):
         row = min(moment, len(points) - 1)
         seen = state + torch.cat([torch.zeros_like(state[..., :joints]), drawn(joints, _NOISE * tracking.velocity)], dim=-1)
         off = torch.cat([seen, before], dim=-1) - points[row]
         largest = torch.maximum(largest, ((off @ course.costs[row]) * off).sum(dim=-1))
+        if row >= arrived:
+            stand = stands(off, seen[..., joints:], stand, tracking)
+        off = off - stand
         command = course.commands[row] + off @ course.gains[row].T + free * off[..., 2 * joints :]
         command = torch.minimum(torch.maximum(command, before - slew), before + slew)
         before = torch.minimum(torch.maximum(command, lower), upper)

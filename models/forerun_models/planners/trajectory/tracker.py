@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from forerun_models.planners.particles import ParticleRollout
 from forerun_models.planners.problem import Problem
 from forerun_models.planners.situation import Situation
-from forerun_models.planners.trajectory.course import Course
+from forerun_models.planners.trajectory.course import Course, stands
 from forerun_models.recipe import Planner
 
 _NEAR = 1.0
@@ -47,6 +47,7 @@ class Tracker(nn.Module):
         self.length = len(course.states)
         self.expected = {"objective": course.objective, "rehearsed": course.share, **course.parts}
         self.lost, self.joints = min(course.lost, _FARTHEST), problem.state_size // 2
+        self.arrived = course.arrived(settings.trajectory.tracking.stuck)
         self.points: Tensor = nn.Buffer(torch.cat([course.states, course.before], dim=1).float())
         self.commands: Tensor = nn.Buffer(course.commands.float())
         self.free: Tensor = nn.Buffer(course.free.float())
@@ -63,8 +64,8 @@ class Tracker(nn.Module):
     @property
     def carry_shapes(self) -> dict[str, tuple[int, ...]]:
         """The row that was followed last, 0 at first; the seconds of rest before the next beginning, 0 while a row is followed;
-        how often the robot was lost since it last stood at the end."""
-        return {"carry_row": (1,), "carry_rest": (1,), "carry_misses": (1,)}
+        how often the robot was lost since it last stood at the end; where it stands there, as deviation from the last row."""
+        return {"carry_row": (1,), "carry_rest": (1,), "carry_misses": (1,), "carry_stand": (self.state_size + self.action_size,)}
 
     def forward(
         self, history: Tensor, goal: Tensor, noise: Tensor, elapsed: Tensor, delay: Tensor, *carry: Tensor
@@ -76,13 +77,14 @@ class Tracker(nn.Module):
         deviations = self._deviations(torch.cat([state, before]))
         costs = ((deviations[:, None] @ self.costs)[:, 0] * deviations).sum(dim=1)
         row, cost = self._row(costs, carry[0], elapsed)
-        rest, misses = self._rest(state, row, cost, elapsed, *carry[1:])
+        rest, misses = self._rest(state, row, cost, elapsed, *carry[1:3])
         resting = rest > 0
         row = torch.where(resting | (carry[1] > 0), torch.zeros_like(row), row)
+        stand = self._stand(row.long(), state, before, carry[3])
         value = -torch.index_select(costs, 0, row.long())
         particles, plan, imagined = self.rollout.begin(now.states, now.past, 1), [], []
         for ahead in range(self.settings.horizon):
-            onward = self._command(torch.clamp_max(row + ahead, self.length - 1).long(), state, before)
+            onward = self._command(torch.clamp_max(row + ahead, self.length - 1).long(), state, before, stand)
             command = self._allowed(torch.where(resting, self._way_back(state), onward), before)
             acting = command + now.late * (before - command)
             each, particles = self.rollout.step(particles, acting[None, None, :, None].expand(1, self.rollout.members, -1, -1))
@@ -93,7 +95,7 @@ class Tracker(nn.Module):
         centre = following.mean(dim=1, keepdim=True)
         spread = torch.sqrt((((following - centre) / self.state_std) ** 2).mean(dim=(1, 2)))
         members = following.transpose(0, 1) + now.turns
-        after = (row, rest, misses)
+        after = (row, rest, misses, stand)
         return torch.stack(plan)[None], members.mean(dim=0)[None], value, spread.mean()[None], members[None], *after
 
     def _row(self, costs: Tensor, last: Tensor, elapsed: Tensor) -> tuple[Tensor, Tensor]:
@@ -122,10 +124,20 @@ class Tracker(nn.Module):
         off = point - self.points
         return off - self.turning * torch.round(off / torch.clamp_min(self.turning, 1.0))
 
-    def _command(self, row: Tensor, state: Tensor, before: Tensor) -> Tensor:
-        """[A] that follows from the row [1]."""
+    def _off(self, row: Tensor, state: Tensor, before: Tensor) -> Tensor:
+        """[S+A] from the row [1]."""
         off = torch.cat([state, before]) - torch.index_select(self.points, 0, row)[0]
-        off = off - self.turning * torch.round(off / torch.clamp_min(self.turning, 1.0))
+        return off - self.turning * torch.round(off / torch.clamp_min(self.turning, 1.0))
+
+    def _stand(self, row: Tensor, state: Tensor, before: Tensor, stand: Tensor) -> Tensor:
+        """[S+A] by which the robot is to stand off the row [1]: 0 on the way."""
+        tracking = self.settings.trajectory.tracking
+        found = stands(self._off(row, state, before), state[self.joints :], stand, tracking)
+        return torch.where(row >= self.arrived, found, torch.zeros_like(stand))
+
+    def _command(self, row: Tensor, state: Tensor, before: Tensor, stand: Tensor) -> Tensor:
+        """[A] that follows from the row [1], as shifted by ``stand`` [S+A]."""
+        off = self._off(row, state, before) - stand
         change = torch.index_select(self.gains, 0, row)[0] @ off + self.free * off[self.state_size :]
         return torch.index_select(self.commands, 0, row)[0] + change
 
