@@ -11,9 +11,10 @@ from typing import Any
 
 from forerun.bench.double_pendulum import DESIGN, ROBOT, load_split, table_rows
 from forerun.bench.logs import fit
+from forerun.bench.recipes import NETWORKS, changed, merged
 from forerun.bench.records import Measurement, Options, Row
 from forerun.evaluation import evaluate
-from forerun_models.recipe import Recipe, load_recipe
+from forerun_models.recipe import Recipe
 
 HELD_APART = ("sysid_excitation_f91cfc", "lqr_f2a9d5", "lqr_6f4e1c", "lqr_734aea")
 """How the ids of the trials end that judge."""
@@ -38,21 +39,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "drives known by heart": {"model": {"rigid_body": {"variety": 0.0}}},
     "four substeps": {"model": {"rigid_body": {"substeps": 4}}},
 }
-NETWORKS: dict[str, Any] = {
-    "model": {"members": 7, "elites": 5, "hidden": 64, "history": 8},
-    "training": {
-        "batch": 64,
-        "steps_per_epoch": 100,
-        "phases": [{"epochs": epochs, "horizon": horizon} for epochs, horizon in ((3, 1), (8, 5), (12, 10), (14, 25))],
-        "learning_rate": 5e-3,
-        "weight_decay": 0.2,
-        "holdout": 0.15,
-        "validation_horizon": 50,
-        "mirror": True,
-    },
-}
-"""An ensemble that knows no physics: the recipe before, not shortened."""
 _NO_PHYSICS = "no physics (an ensemble of networks)"
+"""The recipe before, which is not shortened."""
 
 
 def measure(options: Options) -> Measurement:
@@ -68,29 +56,17 @@ def measure(options: Options) -> Measurement:
     names = [*VARIANTS, _NO_PHYSICS]
     for name in options.chosen(names):
         number = names.index(name)
-        recipe = networks() if name == _NO_PHYSICS else without(merged(SHORTENED, VARIANTS[name]))
+        recipe = _recipe(name)
         for seed in options.seeds:
             fitted = fit(learned, split.robot, seed, options, recipe, f"ablation{number}")
             for part, trials in judges.items():
                 found = table_rows(evaluate(fitted.bundle, trials, split.train), part, seed, fitted.seconds, fixed=False)
                 rows += [{**row, "model": name} for row in found]
-    settings = {"recipe": without(SHORTENED).as_data(), "design": DESIGN, "threads": 1}
+    settings = {"recipe": changed(ROBOT, SHORTENED).as_data(), "design": DESIGN, "threads": 1}
     return Measurement("ablation", rows, settings)
 
 
-def networks() -> Recipe:
-    """Of the ensemble that knows no physics."""
-    return Recipe.model_validate({"robot": ROBOT, **NETWORKS})
-
-
-def without(changes: dict[str, Any]) -> Recipe:
-    """The shipped recipe with ``changes``."""
-    return Recipe.model_validate(merged(load_recipe(ROBOT, ROBOT).as_data(), changes))
-
-
-def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """``base`` with ``changes``, mapping by mapping."""
-    return base | {
-        key: merged(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
-        for key, value in changes.items()
-    }
+def _recipe(name: str) -> Recipe:
+    if name == _NO_PHYSICS:
+        return Recipe.model_validate({"robot": ROBOT, **NETWORKS})
+    return changed(ROBOT, merged(SHORTENED, VARIANTS[name]))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from forerun.bench.logs import as_trials, fit, folder_of_logs
 from forerun.bench.physics import Physics, with_best_delay
+from forerun.bench.recipes import simulated
 from forerun.bench.records import Measurement, Options, Row, Unavailable
 from forerun.evaluation import Evaluation, evaluate
 from forerun_models.evaluation.kstep import cut, errors, rmse
@@ -25,6 +26,7 @@ DESIGN = "C.1"
 UNSEEN = "C.1_pendubot_ilqr_tvlqr_lqr_perturbation"
 """How the trials of the controller begin that training never sees."""
 PHYSICS = "published physics"
+OURS, SIMULATION = "forerun", " from simulation"
 _USUAL = 0.999
 """Of the training rows, those that are no faster than what counts as the speeds of training."""
 _STRIDE = 25
@@ -85,18 +87,25 @@ def load_split(options: Options) -> Split:
 
 
 def measure(options: Options) -> Measurement:
-    """Trains once a seed and evaluates on the validation trials and on the unseen controller."""
-    wanted = options.chosen(["forerun", PHYSICS])
+    """Trains once a seed, from the URDF on and from a model of the randomized simulator on, and evaluates on the validation
+    trials and on the unseen controller."""
+    wanted = options.chosen([OURS, OURS + SIMULATION, PHYSICS])
     split = load_split(options)
     physics = split.physics() if PHYSICS in wanted else None
     rows: list[Row] = [] if physics is None else by_speed(split, physics, {"model": PHYSICS, "seed": "", "train_s": ""})
-    for number, seed in enumerate(options.seeds):
-        fitted = fit(split.train, split.robot, seed, options)
-        about: Row = {"model": "forerun", "seed": seed, "train_s": round(fitted.seconds, 1)}
-        rows += by_speed(split, fitted.bundle.rollout, about)
-        for name, trials in (("validation", split.validation), ("unseen controller", split.unseen)):
-            result = evaluate(fitted.bundle, trials, split.train, {} if physics is None else {PHYSICS: physics})
-            rows += table_rows(result, name, seed, fitted.seconds, fixed=number == 0)
+    for model in wanted:
+        if model == PHYSICS:
+            continue
+        start = simulated(split.robot, options) if model.endswith(SIMULATION) else None
+        for number, seed in enumerate(options.seeds):
+            fitted = fit(split.train, split.robot, seed, options, name=_kept(model), start=start)
+            about: Row = {"model": model, "seed": seed, "train_s": round(fitted.seconds, 1)}
+            rows += by_speed(split, fitted.bundle.rollout, about)
+            beside: dict[str, Predictor] = {} if physics is None else {PHYSICS: physics}
+            for name, trials in (("validation", split.validation), ("unseen controller", split.unseen)):
+                fixed = number == 0 and model == wanted[0]
+                found = table_rows(evaluate(fitted.bundle, trials, split.train, beside), name, seed, fitted.seconds, fixed=fixed)
+                rows += [{**row, "model": model} if row["model"] == OURS else row for row in found]
     settings: dict[str, Any] = {
         "recipe": load_recipe(ROBOT, ROBOT).as_data(),
         "physics_delay_s": None if physics is None else physics.delay,
@@ -104,6 +113,11 @@ def measure(options: Options) -> Measurement:
         "threads": 1,
     }
     return Measurement("logs", rows, settings)
+
+
+def _kept(model: str) -> str:
+    """Under what name its trainings are kept."""
+    return f"{ROBOT}{model.removeprefix(OURS).replace(' ', '-')}"
 
 
 def by_speed(split: Split, predict: Predictor, about: Row) -> list[Row]:
@@ -130,5 +144,5 @@ def table_rows(result: Evaluation, trials: str, seed: int, seconds: float, *, fi
         if ours or fixed:
             about = {"seed": seed, "train_s": round(seconds, 1)} if ours else {"seed": "", "train_s": ""}
             errors = {f"k{step}": round(value, 4) for step, value in by_step.items()}
-            rows.append({"trials": trials, "model": "forerun" if ours else model, **about, **errors, "windows": result.windows})
+            rows.append({"trials": trials, "model": OURS if ours else model, **about, **errors, "windows": result.windows})
     return rows

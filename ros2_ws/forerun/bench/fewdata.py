@@ -11,41 +11,31 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from forerun.bench.ablation import networks, without
-from forerun.bench.double_pendulum import DESIGN, ROBOT, UNSEEN, Split, load_history, load_split, table_rows
+from forerun.bench.double_pendulum import DESIGN, OURS, ROBOT, SIMULATION, UNSEEN, Split, load_history, load_split, table_rows
 from forerun.bench.identify_known import fitted
 from forerun.bench.logs import fit
+from forerun.bench.recipes import NETWORKS, simulated
 from forerun.bench.records import Measurement, Options, Row
 from forerun.evaluation import evaluate
 from forerun_models.dynamics.physical import Physical
 from forerun_models.evaluation.kstep import HORIZON, Array, cut, errors, rmse
 from forerun_models.evaluation.predictors import Predictor
-from forerun_models.recipe import LeastSquares, load_recipe
+from forerun_models.recipe import LeastSquares, Recipe, load_recipe
 from forerun_models.training.least_squares import fit_physics
-from forerun_models.training.run import Run, load_run, mirrored, train
+from forerun_models.training.run import mirrored
 from forerun_models.training.split import hold_out_some
 from forerun_models.training.start import build, initialise
 from forerun_models.training.windows import Windows
-from forerun_sim.collect import collect
 from forerun_sim.identify import Settings, SimulatedPredictor
 from forerun_sim.identify.segments import PAST
-from forerun_sim.spec import RobotSpec
 from forerun_sim.trial import Trial
 
 AMOUNTS = (10.0, 30.0, 100.0)
 """Seconds of real motion to learn from."""
-OURS, NETWORKS, REFIT, SQUARES = "forerun", "ensemble of networks", "physics refitted", "physics by least squares"
-SIMULATION = " from simulation"
+UNPHYSICAL, REFIT, SQUARES = "ensemble of networks", "physics refitted", "physics by least squares"
 _STEPS = 6
 """Of least squares, from the URDF on."""
 _SEGMENTS = 200
-_EPISODES, _STEPS_EACH, _DRAWN = 80, 500, 500
-"""Simulated episodes, each of another robot; the control steps of each; the seed by which they are drawn."""
-_PRETRAINING = {
-    "least_squares": None,
-    "holdout": 0.05,
-    "phases": [{"epochs": epochs, "horizon": horizon} for epochs, horizon in ((5, 10), (8, 25), (10, 50))],
-}
 
 
 def drawn(trials: Sequence[Trial], seconds: float, seed: int) -> list[Trial]:
@@ -60,7 +50,7 @@ def drawn(trials: Sequence[Trial], seconds: float, seed: int) -> list[Trial]:
 
 def measure(options: Options) -> Measurement:
     """Every model after each amount of data and seed, on the validation trials and those of the unseen controller."""
-    models = (OURS, OURS + SIMULATION, NETWORKS, REFIT, SQUARES)
+    models = (OURS, OURS + SIMULATION, UNPHYSICAL, REFIT, SQUARES)
     names = {_named(model, seconds): (model, seconds) for seconds in AMOUNTS for model in models}
     split, rows = load_split(options), []
     for name in options.chosen(list(names)):
@@ -82,26 +72,14 @@ def _named(model: str, seconds: float) -> str:
 
 
 def _trained(split: Split, model: str, trials: list[Trial], seed: int, options: Options) -> list[Row]:
-    recipe = networks() if model == NETWORKS else load_recipe(ROBOT, ROBOT)
+    recipe = Recipe.model_validate({"robot": ROBOT, **NETWORKS}) if model == UNPHYSICAL else load_recipe(ROBOT, ROBOT)
     kept = f"{model.replace(' ', '-')}-{sum(len(trial) for trial in trials)}"
-    start = _simulated(split.robot, options) if model.endswith(SIMULATION) else None
+    start = simulated(split.robot, options) if model.endswith(SIMULATION) else None
     bundle = fit(trials, split.robot, seed, options, recipe, kept, start)
     rows: list[Row] = []
     for part, judges in (("validation", split.validation), ("unseen controller", split.unseen)):
         rows += table_rows(evaluate(bundle.bundle, judges, split.train), part, seed, bundle.seconds, fixed=False)
     return rows
-
-
-def _simulated(robot: RobotSpec, options: Options) -> Run:
-    """The recipe's model of the randomized simulator, before any real trial; the same for all amounts and seeds."""
-    folder = (options.kept or options.work) / "simulation"
-    if (folder / "weights.safetensors").exists():
-        return load_run(folder)
-    torch.set_num_threads(1)
-    runs = collect(robot, episodes=_EPISODES, seed=_DRAWN, steps=_STEPS_EACH)
-    trials = [run.trial(robot) for run in runs]
-    runs.close()
-    return train(trials, robot, without({"training": _PRETRAINING}), 0, folder, resume=folder.exists())
 
 
 def _physics(split: Split, model: str, trials: list[Trial], seed: int, options: Options) -> list[Row]:
