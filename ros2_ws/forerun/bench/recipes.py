@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from forerun.bench.records import Options
 from forerun_models.recipe import Recipe, load_recipe
-from forerun_models.training.run import Run, load_run, train
 from forerun_sim.collect import collect
 from forerun_sim.spec import RobotSpec
+
+if TYPE_CHECKING:
+    from forerun_models.training.run import Run
 
 NETWORKS: dict[str, Any] = {
     "model": {"members": 7, "elites": 5, "hidden": 64, "history": 8},
@@ -50,6 +50,10 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def simulated(robot: RobotSpec, options: Options) -> Run:
     """The shipped recipe's model of the randomized simulator, before any real trial: one for all that begin with it."""
+    import torch
+
+    from forerun_models.training.run import load_run, train
+
     folder = (options.kept or options.work) / "simulation"
     if (folder / "weights.safetensors").exists():
         return load_run(folder)
