@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from forerun_models.dynamics.ensemble import Ensemble
@@ -75,3 +76,20 @@ def test_planners_derive_what_the_ensemble_derives() -> None:
     assert torch.allclose(kept, torch.full(kept.shape, 0.4 - 0.4 + torch.tensor(0.2).sin().item()), atol=1e-4)
     for kind in (Rollout, VectorRollout):
         assert torch.allclose(kind(model)([state], [], actions), expected.transpose(2, 3), atol=1e-3, rtol=1e-3)
+
+
+@torch.no_grad()
+def test_planners_end_at_the_stops_that_the_ensemble_knows() -> None:
+    model = chosen()
+    library = model.features
+    assert isinstance(library, Library)
+    state, actions = torch.tensor([0.2, -1.0, 0.4]), torch.rand(4, 2, 6)
+    wide = [action.T.expand(3, 6, 2) for action in actions]
+    free = torch.stack(model.rollout([state.expand(3, 6, 3)], [], wide))
+    library.stops[1, 0], library.stops[0, 2] = 0.21, 0.39
+    held = torch.stack(model.rollout([state.expand(3, 6, 3)], [], wide))
+    assert float(free[..., 0].max()) > 0.21 > 0.2 > float(free[..., 0].min()), "the other side is open"
+    assert float(held[..., 0].max()) == pytest.approx(0.21)
+    assert float(held[..., 2].min()) == pytest.approx(0.39)
+    for kind in (Rollout, VectorRollout):
+        assert torch.allclose(kind(model)([state], [], actions), held.transpose(2, 3), atol=1e-3, rtol=1e-3)
