@@ -50,6 +50,16 @@ def kept_within(position: float, velocity: float, random: np.random.Generator) -
     return float(np.clip(4 * (aim - position) - 1.2 * velocity, -1, 1))
 
 
+def whirled(position: float, velocity: float, random: np.random.Generator) -> float:
+    """Strong enough to turn all the way round."""
+    return 4 * at_random(position, velocity, random)
+
+
+def held_out(position: float, velocity: float, random: np.random.Generator) -> float:
+    """Goes to one place, never beyond, and stays there."""
+    return float(np.clip(4 * (1.0 - position) - 1.2 * velocity + 0.1 * random.normal(), -2, 2))
+
+
 def damped(position: float, velocity: float) -> float:
     return -1.0 * velocity
 
@@ -71,7 +81,7 @@ def test_a_stop_is_found_where_it_is(force: Callable[[float, float], float], sof
 
 
 @pytest.mark.parametrize("force", [damped, swinging])
-@pytest.mark.parametrize("drive", [at_random, kept_within])
+@pytest.mark.parametrize("drive", [at_random, kept_within, whirled, held_out])
 def test_where_a_joint_has_merely_not_been_is_no_stop(force: Callable[[float, float], float], drive: Drive) -> None:
     rows = moved(force, drive)
     assert positions(rows[0], rows[2]).tolist() == [0]
