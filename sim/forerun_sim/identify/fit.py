@@ -13,12 +13,13 @@ from forerun_sim.identify.checkpoint import Checkpoint, fingerprint
 from forerun_sim.identify.fitting import Fitting
 from forerun_sim.identify.objective import Objective
 from forerun_sim.identify.result import Fit, Progress, Settings
-from forerun_sim.identify.segments import cut, smoothed, yardstick
+from forerun_sim.identify.segments import clear_of_stops, cut, smoothed, yardstick
 from forerun_sim.identify.simulate import Simulation
 from forerun_sim.identify.unknowns import Unknown, unknowns
 from forerun_sim.identify.work import Crew
 from forerun_sim.spec import RobotSpec
 from forerun_sim.trial import Trial
+from forerun_sim.urdf import robot_urdf
 
 Array = NDArray[np.float64]
 
@@ -53,6 +54,7 @@ def identify(
     judged = cut(held_out, min(train.steps, _reach(held_out, settings.steps)), settings.segments)
     if judged.steps < train.steps:
         train = cut(trials, judged.steps, settings.segments)
+    train = clear_of_stops(train, _stops(spec), spec.control.period)
     crew = Crew(spec, settings.engine, train.join(judged), settings.workers)
     try:
         sought = sought_of(spec, settings.engine)
@@ -70,6 +72,19 @@ def sought_of(spec: RobotSpec, engine: str) -> tuple[Unknown, ...]:
         return unknowns(spec, simulation.nominal)
     finally:
         simulation.close()
+
+
+def _stops(spec: RobotSpec) -> Array:
+    """The least and the most position [2, J] that the robot's joints can have, infinite where nothing stops them."""
+    stops = np.array([[-np.inf], [np.inf]]) * np.ones(len(spec.joints))
+    joints = {} if spec.urdf is None else robot_urdf(spec).joints
+    for place, name in enumerate(spec.joint_names):
+        joint = joints.get(name)
+        if joint is None or joint.type == "continuous" or joint.lower is None or joint.upper is None:
+            continue
+        if joint.lower < joint.upper:
+            stops[:, place] = joint.lower, joint.upper
+    return stops
 
 
 def _reach(trials: Sequence[Trial], steps: int) -> int:

@@ -15,6 +15,8 @@ Array = NDArray[np.float64]
 _REACH, _ORDER = 3, 4
 _DOUBT = 3.0
 """How much farther off a start may be than the scatter around a cubic says: where a joint sticks or is struck there is none."""
+_NEAR = 0.005
+"""Share of a joint's range from which on it counts as at its stop."""
 PAST = 16
 """Rows of the log that a prediction may look at."""
 
@@ -37,6 +39,10 @@ class Segments:
     def steps(self) -> int:
         """Control steps of each (K)."""
         return int(self.actions.shape[1])
+
+    def only(self, which: NDArray[np.bool_]) -> Segments:
+        """Those of them that are true in ``which`` [N]."""
+        return Segments(self.before[which], self.given[which], self.actions[which], self.future[which], self.trial[which])
 
     def join(self, others: Segments) -> Segments:
         """These, then ``others``, whose trials are numbered on."""
@@ -78,6 +84,20 @@ def cut(trials: Sequence[Trial], steps: int, most: int) -> Segments:
             part.append(rows)
     before, given, ahead, future = (np.array(part) for part in parts)
     return Segments(before, given, ahead, future, np.array([number for number, _ in places]))
+
+
+def clear_of_stops(segments: Segments, stops: Array, period: float) -> Segments:
+    """Those in which no joint meets one of its ``stops`` [2, J] (infinite where it has none): a blow tells of the stop, which no
+    parameter describes, and one of them misleads a fit more than a hundred other segments can mend. All of them where fewer than
+    half would be left."""
+    joints = stops.shape[1]
+    rows = np.concatenate([segments.before[:, -1 - _REACH :], segments.future], axis=1)
+    position, velocity = rows[..., :joints], rows[..., joints:]
+    # Between two rows a joint gets further than in either.
+    furthest = np.stack([position, position + period * velocity])
+    room = _NEAR * np.where(np.isfinite(stops).all(axis=0), stops[1] - stops[0], 0.0)
+    clear = ((furthest > stops[0] + room) & (furthest < stops[1] - room)).all(axis=(0, 2, 3))
+    return segments.only(clear) if 2 * clear.sum() >= len(segments) else segments
 
 
 def smoothed(segments: Segments, period: float) -> tuple[Array, Array]:

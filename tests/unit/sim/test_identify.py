@@ -15,7 +15,7 @@ from forerun_sim.errors import InputError
 from forerun_sim.identify import Knows, PlayedFactory, Settings, as_yaml, design, fragment, identify
 from forerun_sim.identify.fit import nominal_values, sought_of
 from forerun_sim.identify.information import knowledge, step_to_fit
-from forerun_sim.identify.segments import cut, yardstick
+from forerun_sim.identify.segments import clear_of_stops, cut, yardstick
 from forerun_sim.identify.simulate import Simulation
 from forerun_sim.identify.unknowns import Unknown
 from forerun_sim.spec import Distribution, RobotSpec, load_robot
@@ -246,3 +246,16 @@ def test_bad_names_and_ranges_are_refused_by_name() -> None:
             sought_of(pendulum(identify={key: distribution}), "bullet")
     with pytest.raises(InputError, match=r"nominal\.mass\.leg"):
         nominal_values(pendulum(nominal={"mass.leg": 1.0}), "bullet")
+
+
+def test_what_hits_a_stop_is_not_learned_from() -> None:
+    """The second joint has no stop; where most segments are at one, they are all that there is."""
+    times = np.arange(60) * 0.02
+    position = np.stack([np.minimum(times, 1.0), 9.0 * times], axis=1)
+    states = np.concatenate([position, np.gradient(position, 0.02, axis=0)], axis=1).astype(np.float32)
+    whole = cut([Trial(states, np.zeros((60, 1), np.float32), 0.02, "any")], 5, 1000)
+    stops = np.array([[-1.0, -np.inf], [1.0, np.inf]])
+    clear = clear_of_stops(whole, stops, 0.02)
+    assert 0 < len(clear) < len(whole)
+    assert clear.future[..., 0].max() < 0.99
+    assert len(clear_of_stops(whole, stops * 0.2, 0.02)) == len(whole)
