@@ -136,7 +136,12 @@ class _Shown:
     def __call__(self, progress: Any) -> None:
         ahead = max(0.0, progress.share - self._share)
         self._share += ahead
-        self._move(100.0 * ahead, f"{progress.stage}: error {progress.error:.4f}, {progress.rate:,.0f} segments/s")
+        told = f"{progress.stage}: error {progress.error:.4f}, {progress.rate:,.0f} segments/s"
+        self._move(100.0 * ahead, told + (f", at most {_span(progress.left)} more" if progress.left > 0 else ""))
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def _about(spec: RobotSpec, engine: str, train: list[Trial], judged: list[Trial], fit: Fit, seconds: float) -> dict[str, str]:

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from forerun_sim.identify.checkpoint import Checkpoint
 from forerun_sim.identify.information import Knowledge, loss, step_to_fit
 from forerun_sim.identify.objective import Objective
-from forerun_sim.identify.result import STEPS, Fit, Progress, Settings
+from forerun_sim.identify.plan import FINAL, STAGES, STEPS, Plan
+from forerun_sim.identify.result import STEPS as SHOWN
+from forerun_sim.identify.result import Fit, Progress, Settings
 from forerun_sim.identify.search import Search
 from forerun_sim.identify.unknowns import Unknown, nominal_coordinates
 from forerun_sim.identify.work import Crew, Kind
@@ -21,8 +23,6 @@ Array = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 _BEYOND = 10.0
 """Weight of how far outside its range a coordinate is sought."""
-_BOLD = 6
-"""Linear steps from the nominal values on, at most, and again with the parameters that the data tell."""
 _DAMPING = (0.0, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 
@@ -43,6 +43,11 @@ class Fitting:
         self._judged = np.arange(len(self._train), len(crew.segments))
         self._tell, self._stopped = tell, stopped
         self._began = time.monotonic()
+        population = 4 + int(3 * np.log(max(len(sought), 1)))  # as CMA-ES has it
+        sizes = len(self._train), crew.segments.future.shape[2], len(sought)
+        self._plan = Plan(*sizes, settings.generations, population)
+        self._stage, self._before, self._error = STAGES[0], 0, np.nan
+        objective.heard = self._note
 
     def run(self, saved: Checkpoint) -> Fit:
         """The whole procedure, from where ``saved`` is."""
@@ -52,7 +57,7 @@ class Fitting:
             self._prepare(saved, nominal)
         assert saved.first is not None
         best, curve, complete = self._search(saved)
-        self._note("intervals", 0.92, np.nan)
+        self._begin("intervals")
         known = replace(self._objective.know(best), open=tuple(saved.left))
         fit = self._judge(nominal, best, saved.first, known, curve, complete)
         if complete:
@@ -63,21 +68,25 @@ class Fitting:
         """What the data tell, and where CMA-ES is to begin."""
         everything = range(len(nominal))
         if saved.first is None:
-            self._note("sensitivities", 0.0, np.nan)
+            self._begin("sensitivities")
             self._objective.weigh(nominal)
             saved.first, saved.spread = self._objective.know(nominal), self._objective.spread
             saved.write()
         self._recall(saved)
         if saved.origin is None:
-            saved.origin = self._descend(nominal, list(everything), _BOLD)
+            self._begin("linear steps")
+            saved.origin = self._descend(nominal, list(everything), STEPS)
             self._objective.balance(saved.origin)
             saved.spread, saved.weights = self._objective.spread, self._objective.weights
             saved.write()
         near = saved.origin
+        self._begin("told")
         known = self._objective.know(near)
         saved.left = list(known.open)
         near = self._with(nominal, np.array(known.told, dtype=int), near[list(known.told)])
-        near = self._descend(near, known.told, _BOLD)
+        self._begin("linear steps again")
+        near = self._descend(near, known.told, STEPS)
+        self._begin("told again")
         known = replace(self._objective.know(near), open=known.open)
         saved.origin, saved.basis, saved.spread = near, _basis(known), self._objective.spread
         saved.write()
@@ -96,6 +105,7 @@ class Fitting:
         places = np.array([place for place, unknown in enumerate(self._sought) if unknown.name not in left], dtype=int)
         if not len(places) or not self._settings.generations:
             return origin, [], True
+        self._begin("search")
         around = self._objective.around(origin)
         search = Search(origin[places], saved.basis, self._settings.seed, saved.losses)
         curve = [min(losses) for losses in saved.losses]
@@ -111,12 +121,13 @@ class Fitting:
             saved.losses = search.told
             saved.write()
             curve.append(min(losses))
-            self._note("search", 0.2 + 0.7 * len(search.told) / generations, curve[-1])
+            self._error = float(np.sqrt(curve[-1]))
         complete = search.finished or len(search.told) >= generations
         found = self._with(origin, places, np.clip(search.centre, -1.0, 1.0))
         losses = self._objective.losses([origin, found], around, self._train)
         best = (origin, found)[int(np.argmin(losses))]
-        return self._descend(best, places.tolist(), 2) if complete else best, curve, complete
+        self._begin("final steps")
+        return self._descend(best, places.tolist(), FINAL) if complete else best, curve, complete
 
     @staticmethod
     def _with(base: Array, places: Numbers, coordinates: Array) -> Array:
@@ -129,7 +140,7 @@ class Fitting:
         chosen = np.array(places, dtype=int)
         if not len(chosen):
             return coordinates
-        for number in range(steps):
+        for _ in range(steps):
             around = self._objective.around(coordinates, places)
             room = (-1.0 - coordinates[chosen], 1.0 - coordinates[chosen])
             tried = [coordinates]
@@ -138,7 +149,7 @@ class Fitting:
                 tried += [self._with(coordinates, chosen, coordinates[chosen] + size * step) for size in (1.0, 0.4)]
             losses = self._objective.losses(tried, around, self._train)
             best = int(np.argmin(losses))
-            self._note("linear steps", 0.02 + 0.1 * number / steps, losses[best])
+            self._error = float(np.sqrt(losses[best]))
             gained, coordinates = losses[0] - losses[best], tried[best]
             self._objective.spread = min(self._objective.spread, float(np.sqrt(max(losses[best], 1e-12))))
             if gained < 1e-3 * losses[0] or self._stopped():
@@ -160,7 +171,7 @@ class Fitting:
             errors[side] = self._by_step(predicted, self._judged)
             examples[side] = predicted[np.searchsorted(self._judged, few)]
         evaluated = (self._objective.count, time.monotonic() - self._began)
-        self._note("done", 1.0, 0.0)
+        self._tell(Progress("done", 1.0, self._error, evaluated[0] / max(evaluated[1], 1e-9), 0.0))
         told = (self._objective.scale, self._objective.pull, evaluated, complete)
         return Fit(self._sought, best, known, first, start, errors, training, tuple(curve), examples, *told)
 
@@ -180,11 +191,17 @@ class Fitting:
 
     def _by_step(self, predicted: Array, which: Numbers) -> dict[int, float]:
         residuals = self._objective.errors(predicted, self._crew.segments.future[which])
-        return {k: float(np.sqrt((residuals[:, k - 1] ** 2).mean())) for k in STEPS if k <= residuals.shape[1]}
+        return {k: float(np.sqrt((residuals[:, k - 1] ** 2).mean())) for k in SHOWN if k <= residuals.shape[1]}
 
-    def _note(self, stage: str, share: float, value: float) -> None:
-        rate = self._objective.count / max(time.monotonic() - self._began, 1e-9)
-        self._tell(Progress(stage, share, float(np.sqrt(value)), rate))
+    def _begin(self, stage: str) -> None:
+        self._stage, self._before = stage, self._objective.count
+        self._note()
+
+    def _note(self) -> None:
+        done, seconds = self._objective.count, time.monotonic() - self._began
+        left = self._plan.left(self._stage, done - self._before)
+        rate = done / max(seconds, 1e-9)
+        self._tell(Progress(self._stage, done / max(done + left, 1), self._error, rate, left / rate if done else np.nan))
 
 
 def _basis(known: Knowledge) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -26,6 +26,8 @@ _SETTLED = 2
 _SAME = 0.02
 """Difference, in spreads of the states, up to which a simulation without the engine means the same as with it."""
 _COMPARED = 12
+_PIECE = 8192
+"""Segments that are simulated before it is told how far they are, about."""
 _BALANCE = (0.2, 20.0)
 """Weights of a state's errors, at least and at most."""
 
@@ -49,6 +51,8 @@ class Objective:
         self._starts = Starts(likely, np.maximum(deviation, 1e-5 * scale), 1.0)
         self.count = 0
         """Segments simulated."""
+        self.heard: Callable[[], None] = lambda: None
+        """Called whenever there are more of them."""
 
     @property
     def spread(self) -> float:
@@ -99,9 +103,14 @@ class Objective:
 
     def _residuals(self, candidates: Sequence[Array], starts: Array, which: Numbers) -> Array:
         """Weighed errors [C, n, K, S] of the segments ``which`` [n] from ``starts`` [C, n, S]."""
-        found = self._crew.predictions([self.values(coordinates) for coordinates in candidates], which, starts)
-        self.count += len(which) * len(candidates)
-        return np.asarray(self.errors(found, self._crew.segments.future[which]) * self.weights)
+        values, found = [self.values(coordinates) for coordinates in candidates], []
+        pieces = min(len(which), -(-len(which) * len(candidates) // _PIECE))
+        for piece in np.array_split(np.arange(len(which)), pieces):
+            found.append(self._crew.predictions(values, which[piece], starts[:, piece]))
+            self.count += len(piece) * len(candidates)
+            self.heard()
+        predicted = np.concatenate(found, axis=1)
+        return np.asarray(self.errors(predicted, self._crew.segments.future[which]) * self.weights)
 
     def losses(self, candidates: Sequence[Array], around: Around, which: Numbers) -> list[float]:
         """What the candidates [P] are worth on segments, each from the starts that suit it near ``around``."""

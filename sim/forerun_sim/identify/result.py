@@ -39,12 +39,14 @@ class Settings:
 @dataclass(frozen=True)
 class Progress:
     """Where a fit is: ``stage`` in words, its ``share`` done, the ``error`` (root mean square, spreads of the states) of the best
-    so far, and how many segments were simulated in a second."""
+    so far, how many segments were simulated in a second, and how many seconds are ``left`` at most; not a number where nothing
+    is known yet."""
 
     stage: str
     share: float
     error: float
     rate: float
+    left: float
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import yaml
 
 from forerun_sim.collect import collect
 from forerun_sim.errors import InputError
-from forerun_sim.identify import Knows, PlayedFactory, Settings, as_yaml, design, fragment, identify
+from forerun_sim.identify import Knows, PlayedFactory, Progress, Settings, as_yaml, design, fragment, identify
 from forerun_sim.identify.fit import nominal_values, sought_of
 from forerun_sim.identify.information import knowledge, step_to_fit
 from forerun_sim.identify.segments import clear_of_stops, cut, yardstick
@@ -47,12 +48,22 @@ def logs(spec: RobotSpec, truth: dict[str, float], episodes: int = 4, steps: int
         runs.close()
 
 
+def _is_an_upper_bound(told: list[Progress]) -> None:
+    """What is said of the way that is left, which only gets shorter."""
+    shares, left = [one.share for one in told], [one.left * one.rate for one in told[1:]]
+    assert shares == sorted(shares) and told[-1].share == 1.0
+    assert all(before - after >= -1e-6 for before, after in pairwise(left)) and told[-1].left == 0.0
+    assert {"sensitivities", "linear steps", "told", "search", "intervals"} <= {one.stage for one in told}
+
+
 @pytest.mark.parametrize("engine", ["bullet", "mujoco_urdf"])
 def test_known_parameters_are_found_again_through_the_sensors_noise(engine: str) -> None:
     spec = pendulum(sensors=load_robot("pendulum").sensors)
     trials = logs(spec, TRUTH, episodes=12, steps=150, engine=engine)
-    fit = identify(spec, trials[:10], trials[10:], Settings(engine, segments=80, steps=20, generations=2))
+    told: list[Progress] = []
+    fit = identify(spec, trials[:10], trials[10:], Settings(engine, segments=80, steps=20, generations=2), tell=told.append)
     assert fit.complete
+    _is_an_upper_bound(told)
     assert not fit.knowledge.open
     for name, value in TRUTH.items():
         assert fit.values[name] == pytest.approx(value, rel=0.05), name
