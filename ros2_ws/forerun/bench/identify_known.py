@@ -9,11 +9,12 @@ import numpy as np
 
 from forerun.bench.records import Options, Row
 from forerun_sim.collect import collect
-from forerun_sim.excitation import Excitation, PolicyFactory
+from forerun_sim.excitation import PolicyFactory
 from forerun_sim.identify import Fit, Knows, PlayedFactory, Progress, Settings, design, identify
 from forerun_sim.identify.fit import sought_of
 from forerun_sim.randomization import stream
 from forerun_sim.spec import RobotSpec, load_robot
+from forerun_sim.tracking import explore
 from forerun_sim.trial import Trial
 
 ENGINES = ("bullet", "mujoco_urdf")
@@ -114,7 +115,7 @@ def _logs(
     seed: int,
     episodes: int,
     steps: int,
-    policy: PolicyFactory = Excitation,
+    policy: PolicyFactory = explore,
 ) -> list[Trial]:
     robot = spec.model_copy(update={"nominal": dict(truth)})
     runs = collect(robot, episodes=episodes, seed=seed, steps=steps, randomize=False, engine=engine, policy=policy)

@@ -28,9 +28,11 @@ finetuning:
     learning_rate: 5.0e-4
     patience: 6
 """
-_FEW = (25, "{{ horizon: 25, samples: 64, iterations: 2, elites: 8 }}")
-_MANY = (15, "{{ horizon: 15, knots: 3, samples: 96, iterations: 3, elites: 10, std: {std}, ensemble: mean }}")
-"""Steps and settings for up to three drives, and for more: few knots keep an arm's plans smooth where samples are few."""
+_HORIZON = 15
+_FEW = "{{ horizon: {horizon}, knots: 5, samples: 64, iterations: 3, elites: 8, std: 0.2 }}"
+_MANY = "{{ horizon: {horizon}, knots: 3, samples: 96, iterations: 3, elites: 10, std: {std}, ensemble: mean }}"
+"""Settings for up to three drives, and for more: few knots keep a plan smooth where samples are few. A plan of a command for each
+step shook a drafted arm of two joints until it fell, whatever its horizon."""
 _STD, _SERVO_STD = 0.3, 0.05
 """How far samples differ at first, in halves of the range of commands. A servo gets through little of its own in a plan."""
 
@@ -38,6 +40,6 @@ _STD, _SERVO_STD = 0.3, 0.05
 def recipe_text(name: str, task: str, rate: float, drives: Collection[str]) -> str:
     """recipe.yaml of the robot ``name``, controlled at ``rate`` [Hz], whose ``drives`` have these interfaces."""
     served = set(drives) == {"position"}
-    horizon, planner = _MANY if served or len(drives) > 3 else _FEW
-    planner = planner.format(std=_SERVO_STD if served else _STD)
-    return _TEXT.format(name=name, task=task, seconds=horizon / rate, planner=planner)
+    planner = _MANY if served or len(drives) > 3 else _FEW
+    planner = planner.format(horizon=_HORIZON, std=_SERVO_STD if served else _STD)
+    return _TEXT.format(name=name, task=task, seconds=_HORIZON / rate, planner=planner)

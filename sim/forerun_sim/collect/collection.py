@@ -9,9 +9,10 @@ from forerun_sim.collect.luggage import Luggage
 from forerun_sim.collect.recording import Exploded, Initial, Job, Recording
 from forerun_sim.collect.sampled import Sampled
 from forerun_sim.errors import InputError
-from forerun_sim.excitation import Excitation, PolicyFactory
+from forerun_sim.excitation import PolicyFactory
 from forerun_sim.executors import Executor, Here, Processes
 from forerun_sim.spec import Randomization, RobotSpec
+from forerun_sim.tracking import explore
 
 
 class Collection(Iterator[Recording]):
@@ -53,7 +54,7 @@ def collect(
     randomization: Randomization | None = None,
     steps: int | None = None,
     initial: Initial = "wide",
-    policy: PolicyFactory = Excitation,
+    policy: PolicyFactory = explore,
     workers: int = 1,
     first_episode: int = 0,
     executor: Executor | None = None,

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from forerun_sim.collect import Recording
 from forerun_sim.errors import InputError
-from forerun_sim.excitation import Excitation
 from forerun_sim.identify.information import RANGE_PRECISION
 from forerun_sim.identify.laboratory import Knows, Laboratory, rest_of
 from forerun_sim.identify.trajectories import Recipe
 from forerun_sim.plant import Plant
 from forerun_sim.randomization import stream
 from forerun_sim.spec import RobotSpec
+from forerun_sim.tracking import explore
 
 Array = NDArray[np.float64]
 _DEFAULTS = 5
@@ -126,7 +126,7 @@ def _defaults(spec: RobotSpec, engine: str, seed: int, steps: int) -> list[Array
     plant, found = Plant(spec, engine=engine, randomize=False, seed=seed), []
     try:
         for episode in range(_DEFAULTS):
-            policy = Excitation(spec, None, stream(seed, episode, "policy"), steps)
+            policy = explore(spec, None, stream(seed, episode, "policy"), steps)
             reading = plant.reset(episode, initial=rest_of(spec))
             commands = np.zeros((steps, spec.action_size))
             for step in range(steps):
