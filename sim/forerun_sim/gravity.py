@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,19 +51,27 @@ class GravityCompensation:
 
     def efforts(self, position: Sequence[float]) -> list[float]:
         """Efforts [J] in N m or N at ``position`` [J]; 0 for joints that the URDF does not have."""
+        efforts: list[float] = self._found(math, position)
+        return efforts
+
+    def of_many(self, position: Array) -> list[Any]:
+        """The same for many robots at once: ``position`` [J, N] gives efforts [J], each of them [N] or a number for all."""
+        return self._found(np, position)
+
+    def _found(self, xp: Any, position: Any) -> list[Any]:
         # Plain floats, gravity carried outwards and mass moments inwards: ten times as fast as arrays of this size.
-        down: list[tuple[float, float, float]] = []
-        turned: list[tuple[float, float]] = []
+        down: list[tuple[Any, Any, Any]] = []
+        turned: list[tuple[Any, Any]] = []
         for part in self._parts:
             x, y, z = down[part.parent] if part.parent >= 0 else (0.0, 0.0, -self._gravity)
             r = part.turn
             u, v, w = r[0] * x + r[3] * y + r[6] * z, r[1] * x + r[4] * y + r[7] * z, r[2] * x + r[5] * y + r[8] * z
             angle = 0.0 if part.slides else position[part.joint]
-            sine, cosine = math.sin(angle), math.cos(angle)
+            sine, cosine = xp.sin(angle), xp.cos(angle)
             turned.append((sine, cosine))
             down.append((cosine * u + sine * v, cosine * v - sine * u, w))
-        efforts = [0.0] * self._size
-        moments = [list(part.moment) for part in self._parts]
+        efforts: list[Any] = [0.0] * self._size
+        moments: list[list[Any]] = [list(part.moment) for part in self._parts]
         for part, (x, y, z), (sine, cosine), moment in zip(
             reversed(self._parts), reversed(down), reversed(turned), reversed(moments), strict=True
         ):
@@ -70,11 +79,11 @@ class GravityCompensation:
             efforts[part.joint] = -part.mass * z if part.slides else v * x - u * y
             if part.parent >= 0:
                 u, v = cosine * u - sine * v, sine * u + cosine * v
-                w += part.mass * position[part.joint] if part.slides else 0.0
+                w = w + part.mass * position[part.joint] if part.slides else w
                 r, shift, mass, outer = part.turn, part.shift, part.mass, moments[part.parent]
-                outer[0] += r[0] * u + r[1] * v + r[2] * w + mass * shift[0]
-                outer[1] += r[3] * u + r[4] * v + r[5] * w + mass * shift[1]
-                outer[2] += r[6] * u + r[7] * v + r[8] * w + mass * shift[2]
+                outer[0] = outer[0] + (r[0] * u + r[1] * v + r[2] * w + mass * shift[0])
+                outer[1] = outer[1] + (r[3] * u + r[4] * v + r[5] * w + mass * shift[1])
+                outer[2] = outer[2] + (r[6] * u + r[7] * v + r[8] * w + mass * shift[2])
         return efforts
 
 

@@ -21,8 +21,8 @@ CHUNK = 4096
 
 
 def suits(spec: RobotSpec) -> bool:
-    """Whether the robot is one of joints alone: on a fixed base, touching nothing, its weight its drives' own matter."""
-    return spec.urdf is not None and not spec.bodies and spec.ground is None and not spec.actuators.gravity_compensation
+    """Whether the robot is one of joints alone: on a fixed base, touching nothing."""
+    return spec.urdf is not None and not spec.bodies and spec.ground is None
 
 
 class Batch:

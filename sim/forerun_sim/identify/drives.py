@@ -7,11 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from forerun_sim.actuators.model import COMPENSATION
 from forerun_sim.actuators.parts import CREEP
+from forerun_sim.gravity import GravityCompensation
 from forerun_sim.randomization import Parameters
 from forerun_sim.spec import RobotSpec
+from forerun_sim.urdf import robot_urdf
 
 Array = NDArray[np.float64]
+GRAVITY = 9.81
+"""What robots in the engines take gravity to be [m/s^2]."""
 
 
 class Drives:
@@ -26,6 +31,11 @@ class Drives:
         self._servos = [joint.interface == "position" for joint in spec.actuated]
         self._governs = [joint.interface == "velocity" for joint in spec.actuated]
         self._lower, self._upper = (np.array([joint.command_limits[side] for joint in spec.actuated])[:, None] for side in (0, 1))
+        self._weight: GravityCompensation | None = None
+        if spec.actuators.gravity_compensation:
+            self._weight = GravityCompensation(robot_urdf(spec), spec.joint_names, GRAVITY)
+        self._reach = max(1, round(COMPENSATION / self._step))
+        self._held: Array | None = None
         self._limit = np.array([np.inf if joint.effort is None else joint.effort for joint in spec.actuated])[:, None]
 
     def load(self, parameters: Sequence[Parameters], of: NDArray[np.int64], position: Array, commands: Array) -> None:
@@ -58,6 +68,7 @@ class Drives:
         self._loose = np.full_like(self._output, np.nan)
         """The rotors' own speed while they cross their play, not a number while they touch a flank."""
         self._robots = np.arange(len(of))
+        self._held = None
 
     def _demand(self, step: int) -> Array:
         """The commands [A, N] that count in physics step ``step``: the mean of two where one takes over within it."""
@@ -90,9 +101,21 @@ class Drives:
             slowness = speed / self._creep
             lost = self._share * np.abs(passed) + self._stiction * np.exp(-np.minimum(slowness * slowness, 700.0))
             passed = passed - lost * np.tanh(speed / CREEP)
-        effort = np.zeros_like(position)
-        effort[self._places] = passed
+        effort = self._holding(step, position, velocity)
+        effort[self._places] += passed
         return effort
+
+    def _holding(self, step: int, position: Array, velocity: Array) -> Array:
+        """What the robots do against their own weight [J, N], as ``ActuatorModel`` does."""
+        held = np.zeros_like(position)
+        if self._weight is None:
+            return held
+        if self._held is None or step % self._reach == 0:
+            efforts = self._weight.of_many(position + 0.5 * self._reach * self._step * velocity)
+            for place in self._places:
+                held[place] = efforts[place]
+            self._held = held
+        return self._held.copy()
 
     def _passed(self, effort: Array, speed: Array) -> Array:
         """What the gears pass on, as ``actuators.parts.Gear`` does."""

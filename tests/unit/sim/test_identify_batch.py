@@ -55,8 +55,8 @@ def test_many_at_once_move_as_in_the_engines(name: str) -> None:
 
 
 def test_robots_that_touch_things_or_move_about_are_the_engines_own() -> None:
-    assert suits(load_robot("double_pendulum"))
-    for name in ("husky", "a1", "panda"):  # wheels, feet, weight that the drives balance
+    assert suits(load_robot("double_pendulum")) and suits(load_robot("panda"))
+    for name in ("husky", "a1", "panda_push"):  # wheels, feet, a table
         assert not suits(load_robot(name))
 
 
@@ -81,3 +81,16 @@ def test_turned_and_shifted_tensors_are_those_of_matrices() -> None:
     )
     np.testing.assert_allclose(np.array(cross(vector(arm[:, None]), vector(moment[:, None])))[:, 0], np.cross(arm, moment))
     np.testing.assert_allclose(np.array(pose.out(pose.into(vector(moment[:, None]))))[:, 0], moment)
+
+
+def test_drives_that_hold_an_arms_weight_do_so_at_once_too() -> None:
+    spec = load_robot("panda_velocity")
+    segments, scale = pieces(spec, 5)
+    simulation = Simulation(spec, "mujoco_urdf")
+    heavier = simulation.nominal.changed({"mass.panda_hand": 1.5 * simulation.nominal.mass["panda_hand"]})
+    at = np.zeros(len(segments), int)
+    found = Batch(spec).predict([heavier], at, segments.before, segments.given, segments.actions)
+    for row in range(2):
+        alone = simulation.predict(heavier, segments.before[row], segments.given[row], segments.actions[row])
+        assert np.sqrt((((found[row] - alone) / scale) ** 2).mean()) < 5e-3
+    simulation.close()
