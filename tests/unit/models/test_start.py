@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from forerun.bags import write_trials
 from forerun.cli.app import app
 from forerun_models.dynamics.model import WorldModel
-from forerun_models.recipe import Phase, Recipe
+from forerun_models.dynamics.physical import Physical
+from forerun_models.recipe import LeastSquares, Phase, Recipe
 from forerun_models.training.run import Run, load_run, train
 from forerun_models.training.start import build, initialise, taken_from
 from forerun_models.training.windows import Windows
@@ -91,6 +92,34 @@ def test_a_killed_training_with_a_start_goes_on_bit_by_bit(start: Run, tmp_path:
         trained("broken", resume=True)
     resumed = trained("broken", start=load_run(start.folder), resume=True).state_dict()
     assert all(torch.equal(value, whole[name]) for name, value in resumed.items())
+
+
+def test_a_rigid_body_from_simulation_ends_with_least_squares_and_resumes_bit_by_bit(tmp_path: Path) -> None:
+    training = {
+        "batch": 8,
+        "steps_per_epoch": 2,
+        "phases": [{"epochs": 2, "horizon": 3}],
+        "validation_horizon": 3,
+        "mirror": True,
+    }
+    plain = Recipe.model_validate({"robot": ROBOT, "model": SMALL.model_dump(), "training": {**training, "choose": "last"}})
+    fit = LeastSquares(iterations=1, windows=8, horizon=3)
+    fitted = plain.model_copy(update={"training": plain.training.model_copy(update={"least_squares": fit})})
+    robot, real = load_robot(ROBOT), trials(4, delay=0.01)
+    before = train(trials(), robot, plain, 0, tmp_path / "simulated")
+
+    def stop(epoch: object, of: int) -> None:
+        raise KeyboardInterrupt
+
+    unfitted = train(real, robot, plain, 1, tmp_path / "unfitted", start=before).model
+    whole = train(real, robot, fitted, 1, tmp_path / "whole", start=before).model
+    with pytest.raises(KeyboardInterrupt):
+        train(real, robot, fitted, 1, tmp_path / "broken", start=before, on_epoch=stop)
+    again = train(real, robot, fitted, 1, tmp_path / "broken", start=load_run(before.folder), resume=True).model.state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in whole.state_dict().items())
+    assert isinstance(whole, Physical) and isinstance(unfitted, Physical)
+    moved = [not torch.equal(one, other) for one, other in zip(whole.physical(), unfitted.physical(), strict=True)]
+    assert any(moved), "least squares had the last word"
 
 
 @pytest.mark.parametrize(
