@@ -7,7 +7,8 @@ drives that are told efforts alone).
 - ``fine-tuned``: the ready bundle, learned in randomized simulation alone (0 s), and what ``forerun finetune`` makes of it.
 - ``scratch``: the same recipe trained on the plant's data alone.
 - ``identified``: the same planner in a simulator identified from the same data.
-- ``oracle``: the same planner in the plant itself, which sees its true state.
+- ``oracle``: the same planner in the plant itself, which sees its true state; of acrobot and pendubot (``--robot``; without
+  ``identified`` and ``changes``) a trajectory that knows the plant (``transfer_swing``).
 - ``changes``: the plant changes after 60 s; the bundle in use goes on and is fine-tuned on what it recorded since
   (``transfer_changes``).
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from forerun.bench import transfer_swing
 from forerun.bench.pieces import Pieces
 from forerun.bench.records import Measurement, Options, Row, need_ros
 from forerun.bench.transfer_changes import RECOVERED, SINCE, changes, recoveries
@@ -42,13 +44,13 @@ def measure(options: Options) -> Measurement:
 
     need_ros()
     torch.set_num_threads(1)
-    robots = options.robots or ROBOTS
+    robots = options.robots or ROBOTS  # or tasks of transfer_swing, which are measured when they are asked for
     curves = options.chosen(CURVES)
     rows: list[Row] = []
     bundles: dict[str, str] = {}
     for robot in robots:
         setup = _setup(robot, options.seconds, _shared(robot, options))
-        bundles[robot] = load(setup.zero_shot, robot=robot).digest[:12]
+        bundles[robot] = load(setup.zero_shot, robot=setup.robot).digest[:12]
         rows += robot_rows(setup, curves, options)
     settings = {"engine": ENGINE, "seeds": list(options.seeds), "episodes": EPISODES, "first_episode": EVALUATED}
     settings |= {
@@ -66,21 +68,22 @@ def _shared(robot: str, options: Options) -> Pieces:
     return Pieces(home, lambda text: options.note(f"transfer: {robot}, all seeds: {text}"))
 
 
-def _setup(robot: str, longest: float, shared: Pieces) -> Setup:
-    bundle = simulated(robot, shared)
+def _setup(name: str, longest: float, shared: Pieces) -> Setup:
+    bundle, robot = simulated(name, shared), transfer_swing.ROBOT if name in transfer_swing.TASKS else name
     task = load_robot(robot).task(load(bundle, robot=robot).manifest.task)
-    return Setup(robot, bundle, task.duration, EPISODES, tuple(stage for stage in STAGES if stage <= longest))
+    stages = tuple(stage for stage in STAGES if stage <= longest)
+    return Setup(robot, bundle, task.duration, EPISODES, stages, name=name)
 
 
 def robot_rows(setup: Setup, curves: Sequence[str], options: Options) -> list[Row]:
     """The rows of one robot."""
-    home = (options.kept or options.work) / setup.robot
+    home = (options.kept or options.work) / setup.title
 
     def note(where: str) -> Callable[[str], None]:
-        return lambda text: options.note(f"transfer: {setup.robot}, {where}: {text}")
+        return lambda text: options.note(f"transfer: {setup.title}, {where}: {text}")
 
     total = _pieces(setup, curves)
-    shared = _shared(setup.robot, options)
+    shared = _shared(setup.title, options)
     labs = [Lab(setup, seed, Pieces(home / f"seed_{seed}", note(f"seed {seed}"), total), shared) for seed in options.seeds]
     scale = Scale(labs[0].hanging(), labs[0].oracle())
     rows: list[Row] = [scale.row(setup, "hanging", 0, [scale.hanging] * len(labs))]

@@ -16,6 +16,7 @@ import numpy as np
 import yaml
 
 from forerun import lockstep
+from forerun.bench import transfer_swing
 from forerun.bench.pieces import Pieces
 from forerun.demo.measure import score
 from forerun.lockstep import Lockstep
@@ -54,7 +55,7 @@ HELD_OUT = 0.2
 @dataclass(frozen=True)
 class Setup:
     """What is the same for all seeds: the ``zero_shot`` bundle, evaluation ``episodes`` of ``seconds`` each, the ``stages`` [s],
-    and how data are recorded."""
+    and how data are recorded. ``name`` is what the rows say, the robot's where it is empty."""
 
     robot: str
     zero_shot: Path
@@ -62,6 +63,12 @@ class Setup:
     episodes: int
     stages: tuple[int, ...]
     play: Play = lockstep.play
+    name: str = ""
+
+    @property
+    def title(self) -> str:
+        """What the rows say."""
+        return self.name or self.robot
 
 
 def _without_dds(bundle: Path, setting: Lockstep, folder: Path) -> tuple[Path, list[Trial]]:
@@ -179,7 +186,8 @@ class Lab:
 
         first = bundle == self.setup.zero_shot
         owner = "zero_shot" if first else bundle.parent.name  # the piece that made it
-        return (self._shared if first else self._pieces).done(f"{owner}_evaluated{name and f'_{name}'}", work)
+        shared = bundle.parent.parent == self._shared.folder("")
+        return (self._shared if first or shared else self._pieces).done(f"{owner}_evaluated{name and f'_{name}'}", work)
 
     def _scored(self, trials: Sequence[Trial]) -> dict[str, Any]:
         found = [score(trial, self.task, self.setup.seconds) for trial in trials]
@@ -188,6 +196,10 @@ class Lab:
     def oracle(self, name: str = "", change: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
         """Returns of the same planner that is given the plant as its model, and the true state; after the ``change`` called
         ``name``, if any. None where ``Ahead`` knows no such plant."""
+        if self.setup.name in transfer_swing.TASKS:
+            if change:
+                return None
+            return self.evaluate(transfer_swing.oracle(self.setup.name, self._shared, self.seed))
         try:
             Ahead(self.spec, ENGINE)
         except InputError:

@@ -43,7 +43,7 @@ class Scale:
         """Evaluations ``found`` by seed after ``stage`` seconds; ``zero_shot`` are those of the bundle that they began from."""
         returns = [mean(one["returns"]) for one in found]
         shares = [self.share(one) for one in found]
-        row: dict[str, str | int | float] = {"robot": setup.robot, "curve": curve, "change": "", "seconds": stage}
+        row: dict[str, str | int | float] = {"robot": setup.title, "curve": curve, "change": "", "seconds": stage}
         for name, values, digits in (("return", returns, 1), ("share", shares, 3)):
             row |= {f"{name}_median": round(median(values), digits)}
             row |= {f"{name}_min": round(min(values), digits), f"{name}_max": round(max(values), digits)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from forerun.bench import transfer_swing
 from forerun.bench.pieces import Pieces
 from forerun_models.export import Provenance, export_bundle
 from forerun_models.recipe import load_recipe
@@ -17,7 +18,10 @@ SEED = 0
 
 
 def simulated(robot: str, pieces: Pieces) -> Path:
-    """The ready bundle of ``robot``; where there is none, one is made by the robot's recipe, once, as one of ``pieces``."""
+    """The ready bundle of ``robot``; where there is none, one is made by the robot's recipe, once, as one of ``pieces``, and for
+    a task of ``transfer_swing`` by that task's."""
+    if robot in transfer_swing.TASKS:
+        return transfer_swing.simulated(robot, pieces, SEED)
     ready = bundle_folder(robot)
     if ready.is_dir():
         return ready
