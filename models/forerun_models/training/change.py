@@ -30,7 +30,7 @@ AHEAD = 5
 _PIECES = 4
 """On each side of a moment at which the robot may have changed, at least."""
 _MOMENTS = 12
-"""Of that kind, at most."""
+"""Of that kind, at most; around the worst of them all are looked at."""
 _RIDGE = 10.0
 _LITTLE = 0.25
 _SURE = 2.0
@@ -44,10 +44,11 @@ Floats = NDArray[np.float64]
 @dataclass(frozen=True)
 class Change:
     """The robot is another one since ``time`` [s] of the trials' clock: with what is older, errors on what is newer are ``worse``
-    times as large (mean square)."""
+    times as large (mean square), and ``harm`` larger in sum [squared spreads]."""
 
     time: float
     worse: float
+    harm: float = 0.0
 
 
 def find(model: WorldModel, trials: Sequence[Trial], limit: float, shortest: int) -> Change | None:
@@ -68,9 +69,19 @@ def find(model: WorldModel, trials: Sequence[Trial], limit: float, shortest: int
     if not moments:
         return None
     seen, missed, owner = _errors(model, pieces)
-    found = [Change(pieces[first].start, _hurt(seen, missed, owner, first)) for first in moments[:: -(-len(moments) // _MOMENTS)]]
-    worst = max(found, key=lambda change: change.worse)
-    return worst if worst.worse > limit else None
+
+    def harmed(first: int) -> float:
+        return float(_hurt(seen, missed, owner, first)[1].sum())
+
+    # The sum of the harm is largest at the moment at which the robot did change: earlier, some of what is newer gains by what is
+    # older; later, less is harmed. (The mean is largest somewhere later, by chance.)
+    stride = -(-len(moments) // _MOMENTS)
+    near = max(moments[::stride], key=harmed)
+    first = max(moments[max(0, near - stride - _PIECES + 1) : near + stride - _PIECES], key=harmed)
+    worse, harm = _hurt(seen, missed, owner, first)
+    if worse <= limit or harm.mean() < _SURE * harm.std(ddof=1) / math.sqrt(len(harm)):
+        return None
+    return Change(pieces[first].start, worse, float(harm.sum()))
 
 
 def since(split: Split, change: Change, shortest: int) -> Split:
@@ -107,11 +118,11 @@ def _errors(model: WorldModel, pieces: Sequence[Trial]) -> tuple[Floats, Floats,
     return seen, (reached - cuts.future[:, -1]) / features.state_std.numpy().astype(np.float64), cuts.trial
 
 
-def _hurt(seen: Floats, missed: Floats, owner: NDArray[np.int64], first: int) -> float:
-    """How many times larger the squared errors on pieces from number ``first`` on are with the pieces before them.
+def _hurt(seen: Floats, missed: Floats, owner: NDArray[np.int64], first: int) -> tuple[float, Floats]:
+    """How many times larger the squared errors on pieces from number ``first`` on are with the pieces before them, and how much
+    larger on each piece [P].
 
-    Errors far below those on the pieces before count as if they were not: a robot at rest is predicted all too well. 1 where the
-    harm may be one of chance.
+    Errors far below those on the pieces before count as if they were not: a robot at rest is predicted all too well.
     """
     new = owner >= first
     old = missed[~new] - seen[~new] @ _ridge(seen[~new], missed[~new])
@@ -124,9 +135,7 @@ def _hurt(seen: Floats, missed: Floats, owner: NDArray[np.int64], first: int) ->
         left.append((alone, together))
     alone, together = (sum(values) for values in zip(*left, strict=True))
     harm = np.array([with_old - without for without, with_old in left])
-    if harm.mean() < _SURE * harm.std(ddof=1) / math.sqrt(len(harm)):
-        return 1.0
-    return float(together / max(alone, _LITTLE * usual, 1e-12))
+    return float(together / max(alone, _LITTLE * usual, 1e-12)), harm
 
 
 def _ridge(inputs: Floats, outputs: Floats) -> Floats:

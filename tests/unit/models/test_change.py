@@ -43,6 +43,14 @@ def test_the_moment_of_a_change_is_found_whichever_robot_the_model_knows(bundle,
     assert change.find(model, life(1.0, 1.0, 1.0), 1.15, SHORTEST) is None
 
 
+def test_a_change_is_found_where_it_was_however_much_came_since(bundle):
+    """Not at some later moment at which errors happen to differ more."""
+    model = slider.exact_model(load_parent(bundle).robot)
+    for gains in ((1.0, 1.0, 0.8), (1.0, 0.8, 0.8), (1.0, 1.0, 0.8, 0.8, 0.8)):
+        first, found = 200.0 * gains.index(0.8), change.find(model, life(*gains), 1.15, SHORTEST)
+        assert found is not None and abs(found.time - first) <= 5.0
+
+
 def test_where_two_clocks_tell_the_same_time_no_change_is_found_and_with_one_clock_it_is(bundle):
     model = slider.exact_model(load_parent(bundle).robot)
     trials = [replace(trial, start=trial.start % 400.0) for trial in life(1.0, 1.0, 0.6)]
