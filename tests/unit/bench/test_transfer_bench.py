@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from forerun import lockstep
-from forerun.bench import transfer, transfer_changes
+from forerun.bench import transfer, transfer_changes, transfer_swing
 from forerun.bench.pieces import Pieces
 from forerun.bench.records import Options
 from forerun.bench.transfer_lab import Lab, Setup
@@ -132,3 +132,17 @@ def test_a_simulator_goes_step_by_step_where_it_goes_at_once() -> None:
     for step, action in enumerate(actions):
         following, particles = rollout.step(particles, action[None, None])
         assert torch.equal(following, at_once[step][None]) and torch.equal(particles.newest, following)
+
+
+def test_the_oracle_of_the_pendubot_knows_its_plant(tmp_path: Path) -> None:
+    spec, recipe = transfer_swing.true_robot(tmp_path / "robot"), transfer_swing.recipe_of("pendubot")
+    assert spec.actuators.coulomb == {"shoulder": 0.2, "elbow": 0.15} and spec.actuators.delay == 0.01
+    robot = load_robot(transfer_swing.ROBOT)
+    trials = [run.trial(robot) for run in collect(robot, episodes=2, steps=100, seed=0, engine="mujoco")]
+    model, rows = transfer_swing.true_model(spec, recipe, trials), recipe.model.history or 1
+    states, actions = (torch.tensor(array) for array in (trials[0].states, trials[0].actions))
+    known = [rows_of[None, None].expand(model.members, 1, -1) for rows_of in (*states[40 - rows : 40],)]
+    given = [row[None, None].expand(model.members, 1, -1) for row in actions[40 - rows : 60]]
+    with torch.no_grad():
+        reached = model.rollout(known, given[: rows - 1], given[rows - 1 :])
+    assert (reached[-1][0, 0, :2] - states[60, :2]).abs().max() < 0.05
