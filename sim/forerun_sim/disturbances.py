@@ -72,7 +72,7 @@ class Pushes:
     def _plan(self, rng: np.random.Generator, last: int) -> None:
         self.begin = max(last + max(1, round(rng.exponential(self._interval) / self._step)), self._end)
         self._end = self.begin + self._steps
-        link = self._links[int(rng.integers(len(self._links)))]
+        link = self._links[int(rng.integers(len(self._links))) if len(self._links) > 1 else 0]
         directions = rng.standard_normal(6).tolist()
         force, torque = _along(directions[:3], self._force), _along(directions[3:], self._torque)
         self._push = Push(self.begin * self._step, self._steps * self._step, link, force, torque)

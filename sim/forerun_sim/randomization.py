@@ -128,7 +128,7 @@ class _Hashed(ISeedSequence):
         self._key = repr(key).encode()
 
     def generate_state(self, n_words: int, dtype: Any = np.uint32) -> NDArray[Any]:
-        size = n_words * np.dtype(dtype).itemsize
+        size = n_words * (8 if dtype is np.uint64 else np.dtype(dtype).itemsize)
         return np.frombuffer(shake_128(self._key).digest(size), dtype)
 
 

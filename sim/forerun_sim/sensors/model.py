@@ -21,6 +21,7 @@ from forerun_sim.spec import Sensors
 
 Array = NDArray[np.float64]
 _Encoders = compiled("forerun_sim.sensors._encoders", encoders.Encoders)
+_NORMAL = NormalDist()
 _BLOCK = 64
 """Readings whose random numbers are drawn at once, at most."""
 
@@ -91,7 +92,7 @@ class SensorModel:
         bias = [parameters.position_bias[name] for name in self._joints]
         self._encoders = _Encoders(bias, parameters.position_quantum, parameters.velocity_quantum, self._own)
         self._drifts = drift > 0
-        self._lost = -math.inf if dropout <= 0 else math.inf if dropout >= 1 else NormalDist().inv_cdf(dropout)
+        self._lost = -math.inf if dropout <= 0 else math.inf if dropout >= 1 else _NORMAL.inv_cdf(dropout)
         self._back = parameters.observation_delay / self._step
         backs = [self._back] + ([self._back + self._span / self._step] if self._span else [])
         self._history.reset(backs, rows, self._positions)
