@@ -17,7 +17,7 @@ from forerun_sim.spec import RobotSpec
 from forerun_sim.urdf import robot_urdf
 
 Array = NDArray[np.float64]
-_FOLLOWING = 0.7
+_FOLLOWING = 0.5
 """Part of the episodes that follow a path; the others are of efforts by chance, as of any robot."""
 _BANDWIDTH = 6.0
 """Of following [rad/s], critically damped: 80 ms of delay and lag bear it."""
@@ -30,7 +30,7 @@ _LEAST = 1e-9
 
 
 def explore(spec: RobotSpec, task: str | None, rng: np.random.Generator, steps: int) -> Policy:
-    """The exploration of one episode: ``Excitation``, or ``Tracking`` in most episodes of a robot that can follow a path."""
+    """The exploration of one episode: ``Excitation``, and every other time ``Tracking`` for a robot that can follow a path."""
     if follows(spec) and rng.random() < _FOLLOWING:
         return Tracking(spec, task, rng, steps)
     return Excitation(spec, task, rng, steps)

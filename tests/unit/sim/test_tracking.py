@@ -59,10 +59,10 @@ def test_efforts_stay_within_limits_and_slew(arm: RobotSpec) -> None:
             assert np.abs(np.diff(column)).max() <= joint.slew * arm.control.period + 1e-9
 
 
-def test_most_episodes_of_an_arm_follow_a_path_and_none_of_a_robot_that_cannot(arm: RobotSpec) -> None:
+def test_half_of_the_episodes_of_an_arm_follow_a_path_and_none_of_a_robot_that_cannot(arm: RobotSpec) -> None:
     rng = np.random.default_rng(0)
     kinds = [type(explore(arm, "hold", rng, 10)) for _ in range(200)]
-    assert 120 < kinds.count(Tracking) < 160
+    assert 80 < kinds.count(Tracking) < 120
     assert kinds.count(Excitation) == 200 - kinds.count(Tracking)
     assert follows(load_robot("panda"))
     for name in ("cartpole", "pendulum", "double_pendulum", "panda_velocity", "so101", "husky", "a1"):
