@@ -72,7 +72,7 @@ def test_a_trainer_that_is_killed_loses_no_trial_and_its_bundle_is_swapped_in(
         watch.until("state", "training", trainer)
         assert not probe.trigger("trainer/train").success, "one at a time"
         rows = float(watch.values["data [s]"]) * 50
-        assert len(children(folder)) == 1
+        probe.until(lambda: len(children(folder)) == 1, "one process trains")
         trainer.send(signal.SIGKILL)
         probe.until(lambda: not children(folder), "the training ends with its trainer")
         before = {path.name: path.read_bytes() for path in (folder / "trials").glob("*.piece")}

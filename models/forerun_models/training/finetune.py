@@ -15,6 +15,7 @@ from forerun_models.bundle import Bundle, load
 from forerun_models.dynamics.model import WorldModel
 from forerun_models.export import NETWORKS, Provenance, export_bundle
 from forerun_models.planners.networks import Networks
+from forerun_models.planners.trajectory.feedback import NoTrajectory
 from forerun_models.recipe import Recipe, load_recipe
 from forerun_models.training import change, gate
 from forerun_models.training.change import Change
@@ -244,7 +245,12 @@ def _offer(parent: Parent, model: WorldModel, split: Split, out: Path, verdict: 
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name[:40]}.", suffix=".tmp", dir=out.parent) as folder:
         replay = of_child(parent.replay, split)
-        made = export_bundle(Path(folder) / "candidate", model, parent.robot, parent.recipe, replay, provenance, parent.networks)
+        candidate = Path(folder) / "candidate"
+        try:
+            made = export_bundle(candidate, model, parent.robot, parent.recipe, replay, provenance, parent.networks)
+        except NoTrajectory as missing:
+            checks = [*verdict.checks, gate.plans(missing)]
+            return replace(verdict, promoted=False, reason=_reason(checks), checks=checks)
         bundle, checks = load(made), verdict.checks
         if bundle.has_agent:
             checks = [*checks, gate.in_time(parent.recipe.finetuning, bundle, parent.bundle)]

@@ -5,6 +5,7 @@
   parent knew. A robot that differs from every simulated one pulls a model away from all of them, so an error in simulation as
   large as the parent's on the robot is allowed: with such a model the robot was controlled until now.
 - **calibration**: with factors fitted on the trials that stopped the training, intervals that should hold 90 % do so on others.
+- **plan**: a planner that follows a trajectory finds one in it; where it does, the check leaves no row.
 - **latency**: plans fit into the control period, by the processor time that they take on this machine. A busy machine slows all
   plans, so the slowest are compared with the parent's, which take turns with them.
 - **control**: it drives a simulator identified from the real trials about as well as its parent does. This one is made where
@@ -27,6 +28,7 @@ from forerun_models.bundle.timing import in_turns
 from forerun_models.dynamics.model import WorldModel
 from forerun_models.evaluation.kstep import STEPS, Cuts, cut, errors, rmse
 from forerun_models.export.uncertainty import imagination
+from forerun_models.planners.trajectory.feedback import NoTrajectory
 from forerun_models.recipe import Finetuning
 from forerun_models.uncertainty.calibrate import calibrate, held_out_forecast
 from forerun_sim.trial import Trial
@@ -128,6 +130,11 @@ def calibrated(settings: Finetuning, model: WorldModel, stop: Sequence[Trial], j
     share = float((z <= factors.width(LEVEL, reach)).mean())
     text = f"intervals for {LEVEL:.0%} hold {share:.1%} of {len(cuts)} windows of {reach} steps; {low:.0%} to {high:.0%} may be"
     return check("calibration", share, low, high, text)
+
+
+def plans(missing: NoTrajectory) -> Check:
+    """The check **plan** of a candidate in whose model nothing leads to the target."""
+    return check("plan", 0.0, 1.0, 1.0, str(missing))
 
 
 def in_time(settings: Finetuning, bundle: Bundle, parent: Bundle) -> Check:

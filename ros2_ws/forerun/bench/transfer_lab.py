@@ -141,10 +141,7 @@ class Lab:
 
     def _tune(self, name: str, parent: Path, trials: Sequence[Trial]) -> dict[str, Any]:
         def work(folder: Path) -> dict[str, Any]:
-            try:
-                verdict = finetune(load_parent(load(parent)), list(trials), folder / "bundle", self.seed, driven=control)
-            except InputError as error:  # of a candidate in whose model no trajectory is found
-                return {"promoted": False, "reason": str(error), "checks": []}
+            verdict = finetune(load_parent(load(parent)), list(trials), folder / "bundle", self.seed, driven=control)
             found = verdict.as_json()
             return {key: found[key] for key in ("promoted", "reason", "parent_error", "candidate_error", "checks")}
 

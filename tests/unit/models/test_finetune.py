@@ -10,6 +10,7 @@ from tests.support import slider
 
 from forerun_models.bundle import load
 from forerun_models.export import Provenance, export_bundle
+from forerun_models.planners.trajectory.feedback import NoTrajectory
 from forerun_models.recipe import Finetuning
 from forerun_models.training import clocks, gate, replay
 from forerun_models.training.finetune import finetune, load_parent
@@ -78,6 +79,16 @@ def test_a_better_candidate_that_fails_another_check_is_not_written(parent, tmp_
     verdict = finetune(replace(parent, recipe=recipe), slider.trials(6, seed=7, gain=0.6), tmp_path / "child", 0)
     assert not verdict.promoted and verdict.reason.startswith(f"better, but {name}")
     assert (verdict.checks[0].passed, verdict.checks[-1].passed) == (True, False)
+    assert list(tmp_path.glob(".child*")) == [] and not (tmp_path / "child").exists()
+
+
+def test_a_candidate_in_whose_model_no_trajectory_is_found_is_refused_for_that(parent, tmp_path, monkeypatch):
+    def none(*args):
+        raise NoTrajectory("planner.trajectory: none of 4 starts became a trajectory")
+
+    monkeypatch.setattr("forerun_models.training.finetune.export_bundle", none)
+    verdict = finetune(parent, slider.trials(6, seed=7, gain=0.6), tmp_path / "child", 0)
+    assert not verdict.promoted and verdict.reason == "better, but plan: planner.trajectory: none of 4 starts became a trajectory"
     assert list(tmp_path.glob(".child*")) == [] and not (tmp_path / "child").exists()
 
 

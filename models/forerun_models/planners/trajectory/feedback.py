@@ -12,6 +12,10 @@ Array = NDArray[np.float64]
 _ROUNDS = 200
 
 
+class NoTrajectory(InputError):
+    """Nothing leads to the target, or holds there, in this model; in another there may be something."""
+
+
 def step_back(following: Array, by_start: Array, by_change: Array, change: Array) -> tuple[Array, Array]:
     """One step of Riccati's recursion.
 
@@ -40,7 +44,7 @@ def holding(by_start: Array, by_change: Array, state: Array, change: Array) -> A
         change: [..., F, F] what changes cost.
 
     Raises:
-        InputError: no feedback holds that state.
+        NoTrajectory: no feedback holds that state.
     """
     dynamics = np.broadcast_to(by_start, state.shape)
     spread = by_change @ np.linalg.solve(change, np.broadcast_to(by_change.T, (*change.shape[:-2], *by_change.T.shape)))
@@ -56,4 +60,4 @@ def holding(by_start: Array, by_change: Array, state: Array, change: Array) -> A
                 break
             if np.abs(added).max() <= 1e-12 * np.abs(cost).max():
                 return np.asarray(cost)
-    raise InputError("planner.trajectory: no feedback holds the robot at the target; is it a position in which it can stand?")
+    raise NoTrajectory("planner.trajectory: no feedback holds the robot at the target; is it a position in which it can stand?")

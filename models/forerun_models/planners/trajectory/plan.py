@@ -10,7 +10,7 @@ from forerun_models.dynamics.model import WorldModel
 from forerun_models.planners.problem import Problem
 from forerun_models.planners.trajectory.costs import NAMES, Costs
 from forerun_models.planners.trajectory.course import Course
-from forerun_models.planners.trajectory.feedback import Array, holding, step_back
+from forerun_models.planners.trajectory.feedback import Array, NoTrajectory, holding, step_back
 from forerun_models.planners.trajectory.motion import Motion
 from forerun_models.planners.trajectory.rehearsal import rehearsed
 from forerun_models.planners.trajectory.shooting import Found, Shooting
@@ -40,7 +40,8 @@ def plan_course(model: WorldModel, robot: RobotSpec, recipe: Recipe, problem: Pr
     """Plans in the mean of ``model``'s elites.
 
     Raises:
-        InputError: the model or the target is none for this planner, or no trajectory was found.
+        InputError: the model or the target is none for this planner.
+        NoTrajectory: none was found.
     """
     settings, task = recipe.planner.trajectory, TaskFunction(robot, recipe.task)
     free = torch.nonzero(problem.half_range > 0)[:, 0]
@@ -137,7 +138,7 @@ def _chosen(
     far = (found.z[:, -1] - end).abs().amax(dim=1)
     whole = (found.defects < _JOINED) & torch.isfinite(found.objective) & (far < _ARRIVED)
     if not bool(whole.any()):
-        raise InputError(
+        raise NoTrajectory(
             f"planner.trajectory: none of {settings.starts} starts became a trajectory to the target in {settings.iterations} "
             "iterations; raise starts, iterations or seconds"
         )
