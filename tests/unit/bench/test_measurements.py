@@ -33,6 +33,8 @@ def bench(*args: str | Path, folder: Path) -> tuple[int, str, dict[str, Any]]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measurements that are over in a moment; their figures mean nothing."""
+    monkeypatch.setattr(simulator, "ROBOTS", ("cartpole",))
+    monkeypatch.setattr(simulator, "CROWDS", (("cartpole", 2),))
     monkeypatch.setattr(simulator, "PHYSICS_STEPS", 500)
     monkeypatch.setattr(simulator, "REPEATS", 1)
     monkeypatch.setattr(simulator, "GROWTH", (1000, 30_000))
