@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,7 +43,7 @@ def claimed_domain() -> Iterator[int]:
     """
     folder = Path(tempfile.gettempdir()) / _FOLDER
     folder.mkdir(exist_ok=True)
-    start = os.getpid() % len(_DOMAINS)
+    start = secrets.randbelow(len(_DOMAINS))  # not the last one again: nodes that were killed may still be seen there for a while
     for offset in range(len(_DOMAINS)):
         number = _DOMAINS[(start + offset) % len(_DOMAINS)]
         claim = _claim(folder / str(number))
